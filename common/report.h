@@ -1,0 +1,63 @@
+/*
+ * What a program tells of a pass: its steps while they happen, its results, its end.
+ *
+ * A step is one line of words and key=value fields as in the protocol ("verified endpoint=imaps us=1200"), so
+ * that what the deployer streams back and what the pusher does itself are shown alike. Where it goes:
+ *   terminal   every step with its time, then the results;
+ *   pipe       the results (with verbose: the steps too);
+ *   journal    the results as records with fields (with verbose: the steps too), errors with priority err;
+ *   --json     one object on stdout at the end: steps, results, exit code.
+ * Where a report is told something it may be NULL: nobody listens.
+ */
+#ifndef COMMON_REPORT_H
+#define COMMON_REPORT_H
+
+#include "common/cleanup.h"
+#include "common/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+struct report;
+
+struct report_result;
+
+struct report_opts {
+    const char *program;
+    /* Writes a record with its fields to the journal (journal_write); NULL: stderr, each line with its
+       priority as sd-daemon(3) has it, which systemd understands as well. */
+    void (*journal)(int priority, const char *text, const struct report_result *result);
+    bool json;
+    bool quiet; /* nothing but errors */
+    bool verbose;
+};
+
+int report_new(struct report **out, const struct report_opts *opts, struct error *err);
+void report_free(struct report *r);
+CLEANUP_DEFINE(struct report *, report_free)
+#define AUTO_REPORT CLEANUP(report_freep)
+
+/* A step that was done; us= among its fields is its time. */
+void report_step(struct report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* How one want of one target came out. Empty strings and zeroes are left out. */
+struct report_result {
+    const char *target;
+    const char *want;
+    const char *result; /* deployed, unchanged, rejected, … */
+    const char *lineage;
+    const char *fingerprint;
+    time_t not_after;
+    const char *detail;
+    bool failed; /* shown as an error */
+};
+void report_result(struct report *r, const struct report_result *result);
+
+/* A failure that concerns no single want. */
+void report_error(struct report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Ends the report; with --json prints it. Returns exit_code. */
+int report_end(struct report *r, int exit_code);
+
+#endif

@@ -1,0 +1,144 @@
+#include "common/text.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *text_escape(char *out, size_t size, const void *bytes, size_t len)
+{
+    static const char cut[] = "...";
+    const unsigned char *in = bytes;
+    size_t n = 0, room = 0; /* room: where the cut still fits */
+    for (size_t i = 0; i < len; i++) {
+        char piece[5];
+        if (in[i] == '\\')
+            strcpy(piece, "\\\\");
+        else if (in[i] >= 0x20 && in[i] < 0x7f)
+            snprintf(piece, sizeof piece, "%c", in[i]);
+        else
+            snprintf(piece, sizeof piece, "\\x%02x", in[i]);
+        size_t add = strlen(piece);
+        if (n + add + 1 > size) {
+            snprintf(out + room, size - room, "%s", cut);
+            return out;
+        }
+        memcpy(out + n, piece, add);
+        n += add;
+        if (n + sizeof cut <= size)
+            room = n;
+    }
+    out[n] = '\0';
+    return out;
+}
+
+char *text_lower(char *out, size_t size, const char *in)
+{
+    size_t n = 0;
+    for (; in[n] && n + 1 < size; n++)
+        out[n] = (char)tolower((unsigned char)in[n]);
+    out[n] = '\0';
+    return out;
+}
+
+bool text_parse_duration(const char *text, int64_t *out_seconds)
+{
+    static const struct {
+        char unit;
+        int64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 604800}};
+    int64_t total = 0;
+    if (!isdigit((unsigned char)*text))
+        return false;
+    while (isdigit((unsigned char)*text)) {
+        char *end;
+        errno = 0;
+        long long n = strtoll(text, &end, 10);
+        if (errno || n > 100000000)
+            return false;
+        int64_t scale = *end ? 0 : 1;
+        for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+            if (*end && *end == units[i].unit)
+                scale = units[i].seconds;
+        if (!scale)
+            return false;
+        total += n * scale;
+        text = *end ? end + 1 : end;
+    }
+    if (*text)
+        return false;
+    *out_seconds = total;
+    return true;
+}
+
+bool text_parse_number(const char *text, long min, long max, long *out)
+{
+    char *end;
+    if (!isdigit((unsigned char)*text))
+        return false;
+    errno = 0;
+    long n = strtol(text, &end, 10);
+    if (errno || *end || n < min || n > max)
+        return false;
+    *out = n;
+    return true;
+}
+
+static bool is_label(const char *label, size_t len)
+{
+    if (!len || len > 63 || label[0] == '-' || label[len - 1] == '-')
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (!islower((unsigned char)label[i]) && !isdigit((unsigned char)label[i]) && label[i] != '-')
+            return false;
+    return true;
+}
+
+bool text_is_host_name(const char *name, bool wildcard)
+{
+    size_t labels = 0;
+    if (strlen(name) > 253)
+        return false;
+    if (wildcard && strncmp(name, "*.", 2) == 0)
+        name += 2;
+    for (;;) {
+        size_t len = strcspn(name, ".");
+        if (!is_label(name, len))
+            return false;
+        labels++;
+        if (!name[len])
+            return labels >= 2;
+        name += len + 1;
+    }
+}
+
+bool text_is_fingerprint(const char *text)
+{
+    return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
+}
+
+void text_hex(char *out, const unsigned char *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+    out[2 * len] = '\0';
+}
+
+char *text_time(char *out, time_t t)
+{
+    struct tm tm;
+    if (!gmtime_r(&t, &tm) || !strftime(out, TEXT_TIME_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm))
+        out[0] = '\0';
+    return out;
+}
+
+bool text_parse_time(const char *text, time_t *out)
+{
+    struct tm tm = {0};
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    if (!end || *end)
+        return false;
+    *out = timegm(&tm);
+    return true;
+}
