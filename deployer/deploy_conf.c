@@ -1,0 +1,145 @@
+#include "deployer/deploy_conf.h"
+#include "common/text.h"
+#include "deployer/endpoint.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool is_name(const char *item)
+{
+    return text_is_host_name(item, true);
+}
+
+static bool is_user(const char *item)
+{
+    return *item && strspn(item, "abcdefghijklmnopqrstuvwxyz0123456789_-") == strlen(item);
+}
+
+static bool is_service(const char *item)
+{
+    for (size_t i = 0; i < endpoint_proto_count; i++)
+        if (strcmp(endpoint_protos[i].service, item) == 0)
+            return true;
+    return false;
+}
+
+static bool is_endpoint(const char *item)
+{
+    struct endpoint_list list = {.count = 0};
+    struct error err;
+    return strcmp(item, "auto") == 0 || endpoint_parse(item, &list, &err) == 0;
+}
+
+#define AT(field) offsetof(struct deploy_conf, field)
+
+static const struct conf_key deploy_keys[] = {
+    {.name = "state", .type = CONF_PATH, .offset = AT(state)},
+    {.name = "socket", .type = CONF_PATH, .offset = AT(socket)},
+    {.name = "push_user",
+     .type = CONF_STRING,
+     .offset = AT(push_user),
+     .accepts = is_user,
+     .expected = "a user name"},
+    {.name = "trust", .type = CONF_PATH, .offset = AT(trust)},
+    {.name = "idle", .type = CONF_DURATION, .offset = AT(idle), .min = 1, .max = 86400},
+};
+static const struct conf_key mailcow_keys[] = {
+    {.name = "path", .type = CONF_PATH, .offset = AT(mailcow)},
+    {.name = "require",
+     .type = CONF_LIST,
+     .offset = AT(require),
+     .accepts = is_name,
+     .expected = "host names in lower case, such as mail.example.org"},
+    {.name = "optional",
+     .type = CONF_LIST,
+     .offset = AT(optional),
+     .accepts = is_service,
+     .expected = "services: nginx-mailcow, postfix-mailcow, dovecot-mailcow"},
+};
+static const struct conf_key docker_keys[] = {
+    {.name = "socket", .type = CONF_PATH, .offset = AT(docker_socket)},
+};
+static const struct conf_key verify_keys[] = {
+    {.name = "timeout", .type = CONF_DURATION, .offset = AT(verify_timeout), .min = 5, .max = 90},
+    {.name = "endpoints",
+     .type = CONF_LIST,
+     .offset = AT(endpoints),
+     .accepts = is_endpoint,
+     .expected = "auto, or endpoints such as smtp://mail.example.org:25"},
+};
+
+static void *the_record(void *config, const char *instance)
+{
+    (void)instance;
+    return config;
+}
+
+#define KEYS(table) .keys = table, .key_count = sizeof table / sizeof *table
+
+static const struct conf_section sections[] = {
+    {.name = "deploy", .record = the_record, KEYS(deploy_keys)},
+    {.name = "mailcow", .record = the_record, KEYS(mailcow_keys)},
+    {.name = "docker", .record = the_record, KEYS(docker_keys)},
+    {.name = "verify", .record = the_record, KEYS(verify_keys)},
+};
+
+int deploy_conf_defaults(struct deploy_conf *s)
+{
+    *s = (struct deploy_conf){.idle = 120, .verify_timeout = 30};
+    const struct {
+        char **slot;
+        const char *value;
+    } defaults[] = {
+        {&s->state, "/var/lib/mailcow-cert-deploy"},
+        {&s->socket, "/run/mailcow-cert-deploy/deploy.sock"},
+        {&s->push_user, "certsync"},
+        {&s->trust, "/etc/ssl/certs/ca-certificates.crt"},
+        {&s->mailcow, "/opt/mailcow-dockerized"},
+        {&s->docker_socket, "/var/run/docker.sock"},
+    };
+    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
+        if (conf_set_string(defaults[i].slot, defaults[i].value) < 0)
+            return E_TEMPORARY;
+    return 0;
+}
+
+/* `auto` is the default; beside other endpoints it would mean two things. */
+static void check_endpoints(struct deploy_conf *s, const char *path, struct problems *problems)
+{
+    bool has_auto = false;
+    for (size_t i = 0; i < s->endpoints.count; i++)
+        has_auto = has_auto || strcmp(s->endpoints.items[i], "auto") == 0;
+    if (has_auto && s->endpoints.count > 1)
+        problem_add(problems, "%s: endpoints: either auto or a list of endpoints, not both", path);
+    if (has_auto)
+        conf_list_free(&s->endpoints);
+    if (s->endpoints.count > ENDPOINT_MAX)
+        problem_add(problems, "%s: endpoints: more than %d", path, ENDPOINT_MAX);
+}
+
+int deploy_conf_read(const char *path, struct deploy_conf *out, struct problems *problems)
+{
+    int rc = deploy_conf_defaults(out);
+    if (rc < 0)
+        return rc;
+    if (strcmp(path, DEPLOY_CONF_PATH) == 0 && access(path, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    conf_read(path, sections, sizeof sections / sizeof *sections, out, problems);
+    check_endpoints(out, path, problems);
+    return problems->count ? E_CONFIG : 0;
+}
+
+void deploy_conf_free(struct deploy_conf *s)
+{
+    free(s->state);
+    free(s->socket);
+    free(s->push_user);
+    free(s->trust);
+    free(s->mailcow);
+    free(s->docker_socket);
+    conf_list_free(&s->require);
+    conf_list_free(&s->optional);
+    conf_list_free(&s->endpoints);
+    *s = (struct deploy_conf){0};
+}

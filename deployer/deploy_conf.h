@@ -1,0 +1,34 @@
+/*
+ * deploy.conf, and its defaults.
+ */
+#ifndef DEPLOYER_DEPLOY_CONF_H
+#define DEPLOYER_DEPLOY_CONF_H
+
+#include "common/conf.h"
+
+struct deploy_conf {
+    char *state;               /* folder of the generations and records */
+    char *socket;              /* where the daemon listens and its clients connect */
+    char *push_user;           /* may push, and nothing else */
+    char *trust;               /* PEM file of trusted CAs */
+    int64_t idle;              /* seconds without a session after which a socket-activated daemon exits */
+    char *mailcow;             /* mailcow's directory */
+    struct conf_list require;  /* names that the primary certificate must cover besides MAILCOW_HOSTNAME */
+    struct conf_list optional; /* services whose container may be missing */
+    char *docker_socket;
+    int64_t verify_timeout;     /* seconds */
+    struct conf_list endpoints; /* proto://host[:port], or the single word auto */
+};
+
+/*
+ * Reads path; a missing file is an error unless it is the default one, in which case the defaults hold. All
+ * problems are in problems; 0 or E_CONFIG.
+ */
+#define DEPLOY_CONF_PATH "/etc/mailcow-certsync/deploy.conf"
+int deploy_conf_read(const char *path, struct deploy_conf *out, struct problems *problems);
+/* What holds without a file. */
+int deploy_conf_defaults(struct deploy_conf *s);
+void deploy_conf_free(struct deploy_conf *s);
+#define AUTO_DEPLOY_CONF CLEANUP(deploy_conf_free)
+
+#endif

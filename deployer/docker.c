@@ -1,0 +1,330 @@
+#include "deployer/docker.h"
+
+#include "common/clock.h"
+#include "common/text.h"
+#include "deployer/docker_http.h"
+#include "deployer/docker_json.h"
+#include "deployer/docker_stream.h"
+
+#include <ctype.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#define API_OLDEST      1024u /* 1.24: our calls have kept their shape since */
+#define API_NEWEST      1052u /* 1.52: the highest version they were checked against */
+#define PING_TIMEOUT_MS 5000
+#define TIMEOUT_MS      15000
+#define LIST_MAX        (4u * 1024 * 1024)
+
+struct docker {
+    struct docker_http *http;
+    char *socket;
+    char prefix[16]; /* "/v1.41", "" until the version is negotiated */
+    int timeout_ms;
+};
+
+int docker_new(struct docker **out, const char *socket_path, struct error *err)
+{
+    struct docker *d = calloc(1, sizeof *d);
+    if (!d)
+        return error_memory(err);
+    d->timeout_ms = TIMEOUT_MS;
+    d->socket = strdup(socket_path);
+    int r = d->socket ? docker_http_new(&d->http, socket_path, err) : error_memory(err);
+    if (r) {
+        docker_free(d);
+        return r;
+    }
+    *out = d;
+    return 0;
+}
+
+void docker_free(struct docker *d)
+{
+    if (!d)
+        return;
+    docker_http_free(d->http);
+    free(d->socket);
+    free(d);
+}
+
+void docker_set_timeout(struct docker *d, int timeout_ms)
+{
+    d->timeout_ms = timeout_ms;
+}
+
+/* Forwards a result; in front of a failure's text come the engine, the container and what was wanted. */
+static int in_context(const struct docker *d, int result, struct error *err, const char *id,
+                      const char *action)
+{
+    char shown[80] = "";
+    if (result >= 0)
+        return result;
+    if (id)
+        text_escape(shown, sizeof shown, id, strlen(id) == 64 ? 12 : strlen(id));
+    error_wrap(err, "docker at %s: %s%s%s%s", d->socket, id ? "container " : "", shown, id ? ": " : "",
+               action);
+    return result;
+}
+
+/* Requests with an expected status */
+
+static int http_error(const struct docker_http_answer *a, struct error *err)
+{
+    char shown[400];
+    docker_json_message(shown, sizeof shown, a->data ? a->data : "", a->len);
+    int code = a->status == 503 || a->status == 429 ? E_TEMPORARY : E_FAILED;
+    return error_set(err, code, "%sHTTP %ld: %s",
+                     a->status == 409 ? "not possible in the container's present state: " : "", a->status,
+                     *shown ? shown : "no reason given");
+}
+
+/* A lost engine may come back as another version. */
+static int expect(struct docker *d, const struct docker_http_request *req, long status,
+                  struct docker_http_answer *a, struct error *err)
+{
+    int r = docker_http_call(d->http, req, a, err);
+    if (r)
+        d->prefix[0] = '\0';
+    else if (a->status != status)
+        r = http_error(a, err);
+    else if (!a->data)
+        a->data = calloc(1, 1);
+    return !r && !a->data ? error_memory(err) : r;
+}
+
+static bool parse_version(const char *text, unsigned *out)
+{
+    unsigned major, minor;
+    char rest;
+    if (strspn(text, "0123456789.") != strlen(text) || sscanf(text, "%3u.%3u%c", &major, &minor, &rest) != 2)
+        return false;
+    *out = major * 1000 + minor;
+    return true;
+}
+
+static int server_version(struct docker *d, int64_t deadline, unsigned *out, struct error *err)
+{
+    AUTO_ANSWER struct docker_http_answer a = {0};
+    struct docker_http_request req = {.path = "/_ping", .deadline = deadline};
+    int r = expect(d, &req, 200, &a, err);
+    if (r)
+        return r;
+    const char *text = docker_http_header(d->http, "Api-Version");
+    if (!text || !parse_version(text, out))
+        return error_set(err, E_FAILED, "the answer to /_ping names no API version: is it a Docker Engine?");
+    return 0;
+}
+
+/* Only an engine newer than the calls here is asked for the oldest version that it still speaks. */
+static int oldest_version(struct docker *d, int64_t deadline, unsigned *out, struct error *err)
+{
+    char text[16];
+    AUTO_ANSWER struct docker_http_answer a = {0};
+    struct docker_http_request req = {.path = "/version", .deadline = deadline};
+    int r = expect(d, &req, 200, &a, err);
+    if (!r)
+        r = docker_json_oldest_api(a.data, a.len, text, err);
+    if (!r && !parse_version(text, out))
+        r = error_set(err, E_FAILED, "the answer to /version is not as documented: MinAPIVersion");
+    return r;
+}
+
+static int negotiate(struct docker *d, int64_t deadline, struct error *err)
+{
+    unsigned server = 0, oldest = 0;
+    int64_t own = clock_ms() + PING_TIMEOUT_MS;
+    if (d->prefix[0])
+        return 0;
+    deadline = own < deadline ? own : deadline;
+    int r = server_version(d, deadline, &server, err);
+    if (!r && server > API_NEWEST)
+        r = oldest_version(d, deadline, &oldest, err);
+    if (r)
+        return r;
+    unsigned use = server < API_NEWEST ? server : API_NEWEST;
+    use = use < oldest ? oldest : use;
+    if (use < API_OLDEST)
+        return error_set(err, E_FAILED, "API version %u.%u is too old, %u.%u is needed", use / 1000,
+                         use % 1000, API_OLDEST / 1000, API_OLDEST % 1000);
+    snprintf(d->prefix, sizeof d->prefix, "/v%u.%u", use / 1000, use % 1000);
+    return 0;
+}
+
+int docker_ping(struct docker *d, struct error *err)
+{
+    d->prefix[0] = '\0';
+    return in_context(d, negotiate(d, clock_ms() + PING_TIMEOUT_MS, err), err, NULL, "ask for its version");
+}
+
+/* req->path is what follows the version. */
+static int call(struct docker *d, const struct docker_http_request *req, long status,
+                struct docker_http_answer *a, struct error *err)
+{
+    AUTO_FREE char *path = NULL;
+    int r = negotiate(d, req->deadline, err);
+    if (r)
+        return r;
+    if (asprintf(&path, "%s%s", d->prefix, req->path) < 0) {
+        path = NULL;
+        return error_memory(err);
+    }
+    struct docker_http_request versioned = *req;
+    versioned.path = path;
+    return expect(d, &versioned, status, a, err);
+}
+
+/* The containers */
+
+/* NULL without memory. */
+static char *list_path(struct docker *d, const char *project)
+{
+    AUTO_FREE char *filters = docker_json_filters(project);
+    AUTO_FREE char *escaped = filters ? docker_http_escape(d->http, filters) : NULL;
+    char *path = NULL;
+    if (!escaped || asprintf(&path, "/containers/json?all=1&filters=%s", escaped) < 0)
+        return NULL;
+    return path;
+}
+
+static int list_containers(struct docker *d, const char *project, struct docker_containers *out,
+                           struct error *err)
+{
+    char lower[128];
+    if (!*project || strlen(project) >= sizeof lower)
+        return error_set(err, E_CONFIG, "the compose project's name is empty or too long");
+    text_lower(lower, sizeof lower, project);
+    AUTO_FREE char *path = list_path(d, lower);
+    AUTO_ANSWER struct docker_http_answer a = {0};
+    if (!path)
+        return error_memory(err);
+    struct docker_http_request req = {.path = path, .max = LIST_MAX, .deadline = clock_ms() + d->timeout_ms};
+    int r = call(d, &req, 200, &a, err);
+    return r ? r : docker_json_containers(a.data, a.len, lower, out, err);
+}
+
+int docker_containers(struct docker *d, const char *project, struct docker_containers *out, struct error *err)
+{
+    return in_context(d, list_containers(d, project, out, err), err, NULL, "list the containers");
+}
+
+/* What becomes part of a path: an id, or a name as the engine allows them; neither needs escaping. */
+static int check_id(const char *id, struct error *err)
+{
+    size_t len = strlen(id);
+    bool ok = len && len < 256 && isalnum((unsigned char)id[0]);
+    for (size_t i = 0; ok && i < len; i++)
+        ok = isalnum((unsigned char)id[i]) || strchr("_.-", id[i]);
+    return ok ? 0 : error_set(err, E_FAILED, "not the id or the name of a container");
+}
+
+static int exec_create(struct docker *d, const char *id, const char *const argv[], int64_t deadline,
+                       char out[65], struct error *err)
+{
+    char path[300];
+    AUTO_ANSWER struct docker_http_answer a = {0};
+    AUTO_FREE char *body = docker_json_exec(argv);
+    if (!body)
+        return error_memory(err);
+    snprintf(path, sizeof path, "/containers/%s/exec", id);
+    struct docker_http_request req = {.path = path, .body = body, .deadline = deadline};
+    int r = call(d, &req, 201, &a, err);
+    return r ? r : docker_json_exec_id(a.data, a.len, out, err);
+}
+
+static int exec_start(struct docker *d, const char *exec_id, int64_t deadline, struct docker_stream *stream,
+                      struct error *err)
+{
+    char path[100];
+    AUTO_ANSWER struct docker_http_answer a = {0};
+    snprintf(path, sizeof path, "/exec/%s/start", exec_id);
+    struct docker_http_request req = {
+        .path = path, .body = "{\"Detach\":false,\"Tty\":false}", .deadline = deadline, .stream = stream};
+    return call(d, &req, 200, &a, err);
+}
+
+static int exec_look(struct docker *d, const char *exec_id, int64_t deadline, int *out_code,
+                     struct error *err)
+{
+    char path[100];
+    AUTO_ANSWER struct docker_http_answer a = {0};
+    snprintf(path, sizeof path, "/exec/%s/json", exec_id);
+    struct docker_http_request req = {.path = path, .deadline = deadline};
+    int r = call(d, &req, 200, &a, err);
+    return r ? r : docker_json_exec_state(a.data, a.len, out_code, err);
+}
+
+/* The stream ends a little before the engine has taken notice of the command's end, or was cut long before.
+ */
+static int exec_wait(struct docker *d, const char *exec_id, int64_t deadline, int *out_code,
+                     struct error *err)
+{
+    for (int pause_ms = 5;; pause_ms = pause_ms < 200 ? pause_ms * 2 : pause_ms) {
+        int r = exec_look(d, exec_id, deadline, out_code, err);
+        if (r != DOCKER_JSON_RUNNING)
+            return r;
+        if (clock_left_ms(deadline) <= pause_ms)
+            return error_set(err, E_FAILED, "the command did not end in time");
+        poll(NULL, 0, pause_ms);
+    }
+}
+
+/* Lines become one: the text is for messages and records. */
+static void show_output(char *out, size_t size, struct docker_stream *stream)
+{
+    size_t len = stream->kept_len;
+    while (len && isspace(stream->kept[len - 1]))
+        len--;
+    for (size_t i = 0; i < len; i++)
+        if (isspace(stream->kept[i]))
+            stream->kept[i] = ' ';
+    text_escape(out, size, stream->kept, len);
+}
+
+static int run_command(struct docker *d, const char *id, const char *const argv[], int timeout_ms,
+                       struct docker_exec *out, struct error *err)
+{
+    char exec_id[65];
+    struct docker_stream stream = {0};
+    int64_t deadline = clock_ms() + timeout_ms;
+    struct docker_exec result = {0};
+    int r = check_id(id, err);
+    if (!r)
+        r = exec_create(d, id, argv, deadline, exec_id, err);
+    if (!r)
+        r = exec_start(d, exec_id, deadline, &stream, err);
+    if (!r)
+        r = exec_wait(d, exec_id, deadline, &result.exit_code, err);
+    if (r)
+        return r;
+    show_output(result.output, sizeof result.output, &stream);
+    if (result.exit_code == 126 || result.exit_code == 127)
+        return error_set(err, E_FAILED, "it could not be started (exit code %d): %.400s", result.exit_code,
+                         result.output);
+    *out = result;
+    return 0;
+}
+
+int docker_exec(struct docker *d, const char *id, const char *const argv[], int timeout_ms,
+                struct docker_exec *out, struct error *err)
+{
+    return in_context(d, run_command(d, id, argv, timeout_ms, out, err), err, id, "run a command");
+}
+
+static int restart(struct docker *d, const char *id, int timeout_ms, struct error *err)
+{
+    char path[300];
+    AUTO_ANSWER struct docker_http_answer a = {0};
+    int r = check_id(id, err);
+    if (r)
+        return r;
+    snprintf(path, sizeof path, "/containers/%s/restart", id);
+    struct docker_http_request req = {.path = path, .body = "", .deadline = clock_ms() + timeout_ms};
+    return call(d, &req, 204, &a, err);
+}
+
+int docker_restart(struct docker *d, const char *id, int timeout_ms, struct error *err)
+{
+    return in_context(d, restart(d, id, timeout_ms, err), err, id, "restart");
+}

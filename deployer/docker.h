@@ -1,0 +1,102 @@
+/*
+ * The Docker Engine API, as far as a deployment needs it: list the containers of a compose project, run a
+ * command in one, restart one. libcurl is in docker_http.c, and nowhere else.
+ *
+ * Every answer is bounded in bytes and time; a hanging, garbling or flooding engine gives an error, never a
+ * wait beyond the deadline. Objects are owned by the caller and released by their _free. All functions return
+ * 0 or a code of common/error.h; E_TEMPORARY means that the engine cannot be reached, does not answer in time
+ * or asks to try again, and E_CONFIG that its socket may not be used. What an engine says is escaped before
+ * it is shown, also in the records below.
+ */
+#ifndef DEPLOYER_DOCKER_H
+#define DEPLOYER_DOCKER_H
+
+#include "common/cleanup.h"
+#include "common/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct docker;
+
+/* socket_path: the engine's unix socket (copied). No connection is made yet; the first call negotiates the
+ * API version. */
+int docker_new(struct docker **out, const char *socket_path, struct error *err);
+void docker_free(struct docker *d);
+CLEANUP_DEFINE(struct docker *, docker_free)
+#define AUTO_DOCKER CLEANUP(docker_freep)
+
+/* Bounds the calls that are given no time of their own; 15 s when it is not called. */
+void docker_set_timeout(struct docker *d, int timeout_ms);
+
+/* Asks whether the engine answers, negotiating again, for 5 s at most. */
+int docker_ping(struct docker *d, struct error *err);
+
+struct docker_port {
+    uint16_t container_port; /* TCP only */
+    uint16_t host_port;      /* 0: exposed, not published */
+    char host_ip[46];        /* address it is published on, "" when not published */
+};
+
+/* Paths as they are, not escaped. One that is longer than this has room for is left out, never cut. */
+struct docker_mount {
+    char source[256]; /* path on the host, "" for a tmpfs */
+    char target[128]; /* path in the container */
+};
+
+/* Containers have more room than mailcow's need (13 mounts, 10 ports); what is beyond it is left out. */
+struct docker_container {
+    char id[65];
+    char name[128];        /* without the leading slash */
+    char service[64];      /* label com.docker.compose.service, "" without it */
+    char state[16];        /* created, running, paused, restarting, removing, exited, dead */
+    char status[64];       /* for people: "Up 3 minutes (healthy)" */
+    char addresses[8][46]; /* of its networks, IPv4 and IPv6 */
+    size_t address_count;
+    struct docker_port ports[64];
+    size_t port_count;
+    struct docker_mount mounts[32];
+    size_t mount_count;
+};
+
+#define DOCKER_CONTAINERS_MAX 256 /* in one project; more are an error */
+
+struct docker_containers {
+    struct docker_container *list;
+    size_t count;
+};
+
+/* All containers (also stopped ones, not one-off ones) whose compose project is `project`, compared in lower
+ * case. None is a list of none, not an error. */
+int docker_containers(struct docker *d, const char *project, struct docker_containers *out,
+                      struct error *err);
+void docker_containers_free(struct docker_containers *containers);
+#define AUTO_CONTAINERS CLEANUP(docker_containers_free)
+
+struct docker_exec {
+    int exit_code;     /* as the engine reports it after the command has ended */
+    char output[2048]; /* stdout and stderr as they came, on one line, cut at the size, made printable */
+};
+
+/*
+ * Runs argv (NULL-terminated) in the container and waits for its end, at most timeout_ms. A command that
+ * could not be started (exit codes 126 and 127 by convention) is an error, and so is one in a container that
+ * is not running or one that writes more than 1 MiB; a command that failed is not: look at exit_code, and
+ * believe it only when it says failure.
+ *
+ * The engine does not end a command whose client has gone, so the deadline here ends the waiting and not the
+ * command: callers wrap it in timeout(1), {"timeout", "20", …}, and give this call some seconds more.
+ */
+int docker_exec(struct docker *d, const char *id, const char *const argv[], int timeout_ms,
+                struct docker_exec *out, struct error *err);
+
+/*
+ * Stops (with the container's own grace period, 10 s by default) and starts the container again; waits for
+ * the answer, so timeout_ms is to be half a minute more than that period. When it passes the engine still
+ * finishes what it was asked for. A stopped container is started, a paused one runs: look at its state
+ * before.
+ */
+int docker_restart(struct docker *d, const char *id, int timeout_ms, struct error *err);
+
+#endif

@@ -1,0 +1,175 @@
+#include "deployer/endpoint.h"
+
+#include "common/text.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EXAMPLE "for example imaps://mail.example.org, or smtp://[2001:db8::25]:25"
+
+/* Half of an endpoint's addresses: what is published must find room beside them. */
+#define OWN_ADDRESSES 4
+
+const struct endpoint_proto endpoint_protos[] = {
+    {"smtp", 25, DIALOGUE_SMTP, "postfix-mailcow"},        {"smtps", 465, DIALOGUE_TLS, "postfix-mailcow"},
+    {"submission", 587, DIALOGUE_SMTP, "postfix-mailcow"}, {"imap", 143, DIALOGUE_IMAP, "dovecot-mailcow"},
+    {"imaps", 993, DIALOGUE_TLS, "dovecot-mailcow"},       {"pop3", 110, DIALOGUE_POP3, "dovecot-mailcow"},
+    {"pop3s", 995, DIALOGUE_TLS, "dovecot-mailcow"},       {"sieve", 4190, DIALOGUE_SIEVE, "dovecot-mailcow"},
+    {"https", 443, DIALOGUE_TLS, "nginx-mailcow"},
+};
+const size_t endpoint_proto_count = sizeof(endpoint_protos) / sizeof(endpoint_protos[0]);
+
+char *endpoint_address_text(char *out, const struct endpoint_address *address)
+{
+    const char *form = strchr(address->host, ':') ? "[%s]:%u" : "%s:%u";
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(out, ENDPOINT_TEXT, form, address->host, address->port);
+#pragma GCC diagnostic pop
+    return out;
+}
+
+static bool add_address(struct endpoint *e, const char *host, uint16_t port)
+{
+    struct endpoint_address *a = &e->addresses[e->address_count];
+    for (size_t i = 0; i < e->address_count; i++)
+        if (e->addresses[i].port == port && strcmp(e->addresses[i].host, host) == 0)
+            return true;
+    if (e->address_count == sizeof(e->addresses) / sizeof(e->addresses[0]))
+        return false;
+    snprintf(a->host, sizeof(a->host), "%s", host);
+    a->port = port;
+    e->address_count++;
+    return true;
+}
+
+/* ---- configured ---- */
+
+static int bad(struct error *err, const char *text, const char *what)
+{
+    char shown[120];
+    return error_set(err, E_CONFIG, "endpoint \"%s\": %s; " EXAMPLE,
+                     text_escape(shown, sizeof(shown), text, strlen(text)), what);
+}
+
+static const struct endpoint_proto *find_proto(const char *name, size_t len)
+{
+    for (size_t i = 0; i < endpoint_proto_count; i++)
+        if (strlen(endpoint_protos[i].name) == len && memcmp(endpoint_protos[i].name, name, len) == 0)
+            return &endpoint_protos[i];
+    return NULL;
+}
+
+static bool is_host(const char *host)
+{
+    size_t len = strlen(host);
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)host[i]) && !strchr("-._", host[i]))
+            return false;
+    return len > 0 && host[0] != '-' && host[0] != '.';
+}
+
+/* Takes the host off the front of text; returns what follows it, or NULL. */
+static const char *take_host(const char *text, char *out, size_t size)
+{
+    unsigned char in6[16];
+    bool v6 = *text == '[';
+    if (v6)
+        text++;
+    size_t len = strcspn(text, v6 ? "]" : ":");
+    if (len >= size || (v6 && !text[len]))
+        return NULL;
+    memcpy(out, text, len);
+    out[len] = '\0';
+    if (v6 ? inet_pton(AF_INET6, out, in6) != 1 : !is_host(out))
+        return NULL;
+    return text + len + v6;
+}
+
+int endpoint_parse(const char *text, struct endpoint_list *list, struct error *err)
+{
+    struct endpoint e = {0};
+    char host[sizeof(e.addresses[0].host)];
+    const char *mark = strstr(text, "://");
+    if (!mark)
+        return bad(err, text, "it is not proto://host[:port]");
+    e.proto = find_proto(text, (size_t)(mark - text));
+    if (!e.proto)
+        return bad(err, text,
+                   "the protocol is none of smtp, smtps, submission, imap, imaps, pop3, pop3s, sieve, https");
+    const char *rest = take_host(mark + 3, host, sizeof(host));
+    if (!rest)
+        return bad(err, text, "what follows :// is no host name and no address");
+    long port = e.proto->port;
+    if (*rest && (*rest != ':' || !text_parse_number(rest + 1, 1, 65535, &port)))
+        return bad(err, text,
+                   "what follows the host is no port (1 to 65535); an IPv6 address stands in brackets");
+    if (list->count == ENDPOINT_MAX)
+        return error_set(err, E_CONFIG, "endpoints: more than %d are configured", ENDPOINT_MAX);
+    add_address(&e, host, (uint16_t)port);
+    list->list[list->count++] = e;
+    return 0;
+}
+
+/* ---- derived ---- */
+
+/* Where a listener on all addresses can be reached from this host. */
+static const char *reachable(const char *host_ip)
+{
+    if (strcmp(host_ip, "0.0.0.0") == 0 || !*host_ip)
+        return "127.0.0.1";
+    return strcmp(host_ip, "::") == 0 ? "::1" : host_ip;
+}
+
+static bool is_published(const struct docker_container *c, uint16_t port)
+{
+    for (size_t i = 0; i < c->port_count; i++)
+        if (c->ports[i].container_port == port && c->ports[i].host_port)
+            return true;
+    return false;
+}
+
+static struct endpoint make_endpoint(const struct docker_container *c, const struct endpoint_proto *proto,
+                                     uint16_t port)
+{
+    struct endpoint e = {.proto = proto};
+    snprintf(e.container, sizeof(e.container), "%s", c->name);
+    for (size_t i = 0; i < c->address_count && e.address_count < OWN_ADDRESSES; i++)
+        if (c->addresses[i][0])
+            add_address(&e, c->addresses[i], port);
+    for (size_t i = 0; i < c->port_count; i++)
+        if (c->ports[i].container_port == port && c->ports[i].host_port)
+            add_address(&e, reachable(c->ports[i].host_ip), c->ports[i].host_port);
+    return e;
+}
+
+static int derive_container(const struct docker_container *c, uint16_t https_port, struct endpoint_list *out,
+                            struct error *err)
+{
+    for (size_t i = 0; i < endpoint_proto_count; i++) {
+        const struct endpoint_proto *proto = &endpoint_protos[i];
+        uint16_t port = proto->port == 443 ? https_port : proto->port;
+        if (strcmp(proto->service, c->service) != 0 || !is_published(c, port))
+            continue;
+        if (out->count == ENDPOINT_MAX)
+            return error_set(err, E_FAILED, "endpoints: the containers publish more than %d", ENDPOINT_MAX);
+        out->list[out->count++] = make_endpoint(c, proto, port);
+    }
+    return 0;
+}
+
+int endpoint_derive(const struct docker_containers *containers, uint16_t https_port,
+                    struct endpoint_list *out, struct error *err)
+{
+    out->count = 0;
+    for (size_t i = 0; i < containers->count; i++) {
+        if (strcmp(containers->list[i].state, "running") != 0)
+            continue;
+        int rc = derive_container(&containers->list[i], https_port, out, err);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}

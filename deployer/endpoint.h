@@ -1,0 +1,74 @@
+/*
+ * Endpoints: what can be asked on the wire for the certificate it serves. An endpoint is a protocol, one or
+ * more addresses under which the same listener can be reached, and the service (container) behind it.
+ */
+#ifndef DEPLOYER_ENDPOINT_H
+#define DEPLOYER_ENDPOINT_H
+
+#include "common/error.h"
+#include "deployer/docker.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum endpoint_dialogue {
+    DIALOGUE_TLS,   /* TLS from the first byte */
+    DIALOGUE_SMTP,  /* RFC 3207 */
+    DIALOGUE_IMAP,  /* RFC 9051 §6.2.1 */
+    DIALOGUE_POP3,  /* RFC 2595 §4 */
+    DIALOGUE_SIEVE, /* RFC 5804 §2.2 */
+};
+
+struct endpoint_proto {
+    const char *name; /* smtp, smtps, submission, imap, imaps, pop3, pop3s, sieve, https */
+    uint16_t port;    /* inside mailcow's containers */
+    enum endpoint_dialogue dialogue;
+    const char *service; /* postfix-mailcow, dovecot-mailcow, nginx-mailcow */
+};
+
+extern const struct endpoint_proto endpoint_protos[];
+extern const size_t endpoint_proto_count;
+
+struct endpoint_address {
+    char host[254]; /* IP address or host name */
+    uint16_t port;
+};
+
+struct endpoint {
+    const struct endpoint_proto *proto;
+    char container[128];                  /* the container's name; "" for a configured endpoint */
+    struct endpoint_address addresses[8]; /* in the order in which they are tried */
+    size_t address_count;
+};
+
+#define ENDPOINT_MAX  64
+#define ENDPOINT_TEXT 264 /* "host:port", a v6 literal in brackets */
+
+struct endpoint_list {
+    struct endpoint list[ENDPOINT_MAX];
+    size_t count;
+};
+
+/* "host:port" as it is shown to people; out: ENDPOINT_TEXT bytes. Returns out. */
+char *endpoint_address_text(char *out, const struct endpoint_address *address);
+
+/*
+ * Parses one configured endpoint, `proto://host[:port]` (host may be a [v6] literal; the port defaults to the
+ * protocol's), and appends it. E_CONFIG with what is wrong and an example of what is right; list is unchanged
+ * then.
+ */
+int endpoint_parse(const char *text, struct endpoint_list *list, struct error *err);
+
+/*
+ * Derives the endpoints from the containers: every protocol whose port is published on the mail host, reached
+ * by the container's own addresses first, then by the published ones (0.0.0.0 and :: mean the loopback
+ * address of that family). https_port is nginx's port inside its container (mailcow's HTTPS_PORT). Scaled
+ * services give one endpoint per container. A container that is not running gives none, because the engine
+ * does not say what it publishes: that it is missing is the caller's to report. E_FAILED when there would be
+ * more than ENDPOINT_MAX.
+ */
+int endpoint_derive(const struct docker_containers *containers, uint16_t https_port,
+                    struct endpoint_list *out, struct error *err);
+
+#endif

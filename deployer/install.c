@@ -1,0 +1,149 @@
+#include "deployer/install.h"
+#include "common/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#define CERT      "cert.pem"
+#define KEY       "key.pem"
+#define CERT_TEMP ".cert.pem.certsync"
+#define KEY_TEMP  ".key.pem.certsync"
+
+int install_open_folder(int ssl_fd, const char *want, struct error *err)
+{
+    if (strcmp(want, WANT_PRIMARY) == 0)
+        return file_open_dir(ssl_fd, ".", false, 0, err);
+    return file_open_dir(ssl_fd, want, false, 0, err);
+}
+
+/* The owner of what is replaced; a symbolic link or anything but a file there is refused, not followed. */
+static int find_owner(int dirfd, const char *name, struct file_owner *out, struct error *err)
+{
+    struct stat st;
+    bool missing = fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0;
+    if (missing && (errno != ENOENT || fstat(dirfd, &st) < 0))
+        return error_errno(err, name, "stat");
+    if (!missing && !S_ISREG(st.st_mode))
+        return error_set(err, E_FAILED,
+                         "%s: it is not a regular file (mailcow's containers cannot follow links): remove it",
+                         name);
+    *out = (struct file_owner){.uid = st.st_uid, .gid = st.st_gid};
+    return 0;
+}
+
+static int write_temporary(int dirfd, const char *name, const char *temporary, const struct secret *content,
+                           mode_t mode, struct error *err)
+{
+    struct file_owner owner;
+    int rc = find_owner(dirfd, name, &owner, err);
+    if (rc < 0)
+        return rc;
+    /* Without privileges everything is ours already. */
+    return file_create(dirfd, temporary, content->data, content->len, mode, geteuid() == 0 ? &owner : NULL,
+                       err);
+}
+
+static void remove_temporaries(int dirfd)
+{
+    unlinkat(dirfd, CERT_TEMP, 0);
+    unlinkat(dirfd, KEY_TEMP, 0);
+}
+
+static int write_temporaries(int dirfd, const struct generation *g, struct error *err)
+{
+    int rc = write_temporary(dirfd, KEY, KEY_TEMP, &g->key, 0600, err);
+    if (!rc)
+        rc = write_temporary(dirfd, CERT, CERT_TEMP, &g->chain, 0644, err);
+    return rc ? rc : file_sync_dir(dirfd, "SSL folder", err);
+}
+
+/* Two adjacent renames: a reader that comes between them sees a mixed pair for some microseconds. */
+static int rename_both(int dirfd, struct error *err)
+{
+    if (renameat(dirfd, KEY_TEMP, dirfd, KEY) < 0)
+        return error_errno(err, KEY, "rename");
+    if (renameat(dirfd, CERT_TEMP, dirfd, CERT) < 0)
+        return error_errno(err, CERT, "rename");
+    return file_sync_dir(dirfd, "SSL folder", err);
+}
+
+/* Temporary files are made anew: those of before the crash may be half-written. */
+static int finish(struct store *s, int dirfd, const struct generation *g, struct error *err)
+{
+    int rc = write_temporaries(dirfd, g, err);
+    if (!rc)
+        rc = rename_both(dirfd, err);
+    return rc ? rc : store_clear_intent(s, err);
+}
+
+int install_generation(struct store *s, int dirfd, const char *want, const struct generation *g,
+                       struct error *err)
+{
+    int rc = write_temporaries(dirfd, g, err);
+    if (rc < 0) {
+        remove_temporaries(dirfd);
+        return rc;
+    }
+    rc = store_write_intent(s, want, g->id, err);
+    if (rc < 0) {
+        remove_temporaries(dirfd);
+        return rc;
+    }
+    /* From here on only forward: at once, once more from the start, or by install_recover at the next start.
+     */
+    rc = rename_both(dirfd, err);
+    return rc ? finish(s, dirfd, g, err) : store_clear_intent(s, err);
+}
+
+/* What a crash before the intent left: in the SSL folder or in any of its subfolders. */
+static void remove_all_temporaries(int ssl_fd)
+{
+    remove_temporaries(ssl_fd);
+    int fd = openat(ssl_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    AUTO_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        cleanup_closep(&fd);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(dir));) {
+        struct error ignored;
+        AUTO_CLOSE int folder = want_is_id(e->d_name) ? file_open_dir(fd, e->d_name, false, 0, &ignored) : -1;
+        if (folder >= 0)
+            remove_temporaries(folder);
+    }
+}
+
+static bool is_gone(int ssl_fd, const char *want)
+{
+    struct stat st;
+    return strcmp(want, WANT_PRIMARY) != 0 && fstatat(ssl_fd, want, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+           errno == ENOENT;
+}
+
+int install_recover(struct store *s, int ssl_fd, char *out_want, struct error *err)
+{
+    char id[STORE_GENERATION_SIZE];
+    AUTO_GENERATION struct generation g = {0};
+    int rc = store_read_intent(s, out_want, id, err);
+    if (rc == STORE_NO_INTENT) {
+        remove_all_temporaries(ssl_fd);
+        return 0;
+    }
+    if (rc < 0)
+        return rc;
+    if (is_gone(ssl_fd, out_want))
+        return store_clear_intent(s, err);
+    AUTO_CLOSE int dirfd = install_open_folder(ssl_fd, out_want, err);
+    if (dirfd < 0)
+        return err->code;
+    rc = store_load(s, out_want, id, &g, err);
+    if (rc < 0 && rc != E_TEMPORARY) { /* it would be in the way of every deployment to come */
+        struct error ignored;
+        store_clear_intent(s, &ignored);
+        return INSTALL_LOST;
+    }
+    if (!rc)
+        rc = finish(s, dirfd, &g, err);
+    return rc ? error_wrap(err, "recover the installation of %s", out_want) : INSTALL_RECOVERED;
+}

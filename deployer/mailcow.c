@@ -1,0 +1,197 @@
+#include "deployer/mailcow.h"
+#include "common/cert.h"
+#include "common/file.h"
+#include "common/text.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+#define CONF_BYTES (256 * 1024)
+
+/* ---- mailcow.conf ---- */
+
+/* Takes the quotes, or an unquoted value's comment and trailing space (CR, too), off; in place. */
+static char *unquote(char *value)
+{
+    size_t len = strlen(value);
+    if (len >= 2 && (*value == '"' || *value == '\'')) {
+        char *end = strchr(value + 1, *value);
+        if (end) {
+            *end = '\0';
+            return value + 1;
+        }
+    }
+    for (char *p = value; *p; p++)
+        if (*p == '#' && (p == value || isblank((unsigned char)p[-1]))) {
+            *p = '\0';
+            break;
+        }
+    for (len = strlen(value); len && isspace((unsigned char)value[len - 1]); len--)
+        value[len - 1] = '\0';
+    return value;
+}
+
+/* The value of an assignment to key on this line, NULL if it is none. */
+static char *assignment(char *line, const char *key)
+{
+    line += strspn(line, " \t");
+    if (strncmp(line, "export ", 7) == 0)
+        line += 7 + strspn(line + 7, " \t");
+    size_t len = strlen(key);
+    if (strncmp(line, key, len) != 0 || line[len] != '=')
+        return NULL;
+    line += len + 1;
+    return unquote(line + strspn(line, " \t"));
+}
+
+struct variable {
+    const char *key;
+    char value[512];
+    unsigned line; /* 0: not in the file */
+};
+
+static void read_variables(char *text, struct variable *variables, size_t count)
+{
+    unsigned number = 0;
+    for (char *line; (line = strsep(&text, "\n"));) {
+        number++;
+        for (size_t i = 0; i < count; i++) {
+            const char *value = assignment(line, variables[i].key);
+            if (!value)
+                continue;
+            snprintf(variables[i].value, sizeof variables[i].value, "%s", value);
+            variables[i].line = number;
+            break;
+        }
+    }
+}
+
+static int bad_variable(const char *path, const struct variable *v, const char *expected, struct error *err)
+{
+    char shown[100];
+    return error_set(err, E_CONFIG, "%s:%u: %s=%s: expected %s", path, v->line, v->key,
+                     text_escape(shown, sizeof shown, v->value, strlen(v->value)), expected);
+}
+
+static int use_hostname(const char *path, const struct variable *v, struct mailcow *out, struct error *err)
+{
+    if (!v->line || !*v->value)
+        return error_set(err, E_CONFIG, "%s: MAILCOW_HOSTNAME is not set: is this a mailcow directory?",
+                         path);
+    text_lower(out->hostname, sizeof out->hostname, v->value);
+    size_t len = strlen(out->hostname);
+    if (len && out->hostname[len - 1] == '.')
+        out->hostname[len - 1] = '\0';
+    if (strlen(v->value) >= sizeof out->hostname || !text_is_host_name(out->hostname, false))
+        return bad_variable(path, v, "a host name", err);
+    return 0;
+}
+
+#define PROJECT_LETTERS "abcdefghijklmnopqrstuvwxyz0123456789_-"
+
+/* Without a name compose takes that of the folder, less what a project's name may not hold. */
+static void default_project(const char *folder, char *out, size_t size)
+{
+    char lower[PATH_MAX];
+    size_t len = strlen(text_lower(lower, sizeof lower, folder)), n = 0;
+    while (len && lower[len - 1] == '/')
+        lower[--len] = '\0';
+    const char *slash = strrchr(lower, '/');
+    for (const char *p = slash ? slash + 1 : lower; *p && n + 1 < size; p++)
+        if (strchr(PROJECT_LETTERS, *p))
+            out[n++] = *p;
+    out[n] = '\0';
+}
+
+/* Compose makes project names lower case, and mailcow's own scripts compare them so. */
+static int use_project(const char *path, const char *folder, const struct variable *v, struct mailcow *out,
+                       struct error *err)
+{
+    if (!*v->value)
+        default_project(folder, out->project, sizeof out->project);
+    else
+        text_lower(out->project, sizeof out->project, v->value);
+    if (!out->project[0] || strspn(out->project, PROJECT_LETTERS) != strlen(out->project))
+        return bad_variable(path, v, "letters, digits, - and _", err);
+    return 0;
+}
+
+static int use_https_port(const char *path, const struct variable *v, struct mailcow *out, struct error *err)
+{
+    long port = 443;
+    if (*v->value && !text_parse_number(v->value, 1, 65535, &port))
+        return bad_variable(path, v, "a port number (the address belongs in HTTPS_BIND)", err);
+    out->https_port = (uint16_t)port;
+    return 0;
+}
+
+void mailcow_locate(const char *path, struct mailcow *out)
+{
+    snprintf(out->ssl_path, sizeof out->ssl_path, "%.4000s/data/assets/ssl", path);
+}
+
+int mailcow_read(const char *path, struct mailcow *out, struct error *err)
+{
+    char file[PATH_MAX];
+    struct variable v[] = {
+        {.key = "MAILCOW_HOSTNAME"}, {.key = "COMPOSE_PROJECT_NAME"}, {.key = "HTTPS_PORT"}};
+    AUTO_SECRET struct secret text = SECRET(CONF_BYTES); /* it holds mailcow's database passwords */
+    snprintf(file, sizeof file, "%s/mailcow.conf", path);
+    *out = (struct mailcow){0};
+    mailcow_locate(path, out);
+    int rc = file_read(AT_FDCWD, file, FILE_FOLLOW, &text, NULL, err);
+    if (rc == FILE_CHANGED || rc == E_TEMPORARY)
+        return E_TEMPORARY;
+    if (rc) {
+        err->code = E_CONFIG;
+        return error_wrap(err, "mailcow's configuration (set path in [mailcow])");
+    }
+    if (text.len)
+        read_variables((char *)text.data, v, sizeof v / sizeof *v);
+    rc = use_hostname(file, &v[0], out, err);
+    if (!rc)
+        rc = use_project(file, path, &v[1], out, err);
+    return rc ? rc : use_https_port(file, &v[2], out, err);
+}
+
+/* ---- the SSL folder ---- */
+
+int mailcow_open_ssl(const struct mailcow *m, struct error *err)
+{
+    int fd = file_open_dir(AT_FDCWD, m->ssl_path, false, 0, err);
+    if (fd < 0) {
+        err->code = E_CONFIG;
+        error_wrap(err, "mailcow's SSL folder");
+    }
+    return fd;
+}
+
+void mailcow_look(int ssl_fd, struct want *want)
+{
+    AUTO_SECRET struct secret pem = SECRET(SECRET_MAX);
+    AUTO_CERT struct cert *c = NULL;
+    struct error ignored;
+    want->installed[0] = '\0';
+    want->not_after = 0;
+    if (file_read(ssl_fd, "cert.pem", 0, &pem, NULL, &ignored) ||
+        cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &c, &ignored))
+        return;
+    memcpy(want->installed, cert_info(c)->fingerprint, sizeof want->installed);
+    want->not_after = cert_info(c)->not_after;
+}
+
+int mailcow_wants(const struct mailcow *m, const struct deploy_conf *conf, int ssl_fd, struct want_list *out,
+                  struct error *err)
+{
+    struct want *primary = NULL;
+    int rc = want_add(out, WANT_PRIMARY, &primary, err);
+    if (!rc)
+        rc = want_add_name(primary, m->hostname, err);
+    for (size_t i = 0; !rc && i < conf->require.count; i++)
+        rc = want_add_name(primary, conf->require.items[i], err);
+    if (!rc)
+        mailcow_look(ssl_fd, primary);
+    return rc;
+}

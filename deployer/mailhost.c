@@ -1,0 +1,65 @@
+#include "deployer/mailhost.h"
+#include "common/file.h"
+#include "deployer/install.h"
+
+int mailhost_open(struct mailhost **out, const struct deploy_conf *conf, struct error *err)
+{
+    AUTO_MAILHOST struct mailhost *m = calloc(1, sizeof *m);
+    if (!m)
+        return error_memory(err);
+    m->conf = conf;
+    m->ssl_fd = -1;
+    int rc = mailcow_read(conf->mailcow, &m->mailcow, err);
+    if (rc < 0)
+        return rc;
+    m->ssl_fd = mailcow_open_ssl(&m->mailcow, err);
+    if (m->ssl_fd < 0)
+        return err->code;
+    rc = store_open(&m->store, conf->state, err);
+    if (!rc)
+        rc = mailcow_wants(&m->mailcow, conf, m->ssl_fd, &m->wants, err);
+    if (rc < 0)
+        return rc;
+    *out = m;
+    m = NULL;
+    return 0;
+}
+
+void mailhost_close(struct mailhost *m)
+{
+    if (!m)
+        return;
+    cleanup_closep(&m->ssl_fd);
+    want_list_free(&m->wants);
+    store_close(m->store);
+    trust_free(m->trust);
+    free(m);
+}
+
+int mailhost_load_trust(struct mailhost *m, struct error *err)
+{
+    return m->trust ? 0 : trust_new(&m->trust, m->conf->trust, err);
+}
+
+int mailhost_judge(struct mailhost *m, const struct want *want, const void *bundle, size_t len,
+                   struct judge_verdict *out, struct error *err)
+{
+    AUTO_SECRET struct secret installed = SECRET(SECRET_MAX);
+    struct error ignored;
+    int rc = mailhost_load_trust(m, err);
+    if (rc < 0)
+        return rc;
+    AUTO_CLOSE int folder = install_open_folder(m->ssl_fd, want->id, &ignored);
+    rc = folder < 0 ? FILE_MISSING : file_read(folder, "cert.pem", 0, &installed, NULL, &ignored);
+    if (rc == FILE_CHANGED || rc == E_TEMPORARY) /* without it, an older certificate would pass */
+        return error_set(err, E_TEMPORARY, "what is installed cannot be read: %s", ignored.text);
+    bool have = !rc && installed.len;
+    struct judge_policy policy = {
+        .trust = m->trust,
+        .names = (const char *const *)want->names,
+        .name_count = want->name_count,
+        .installed = have ? (const char *)installed.data : NULL,
+        .installed_len = installed.len,
+    };
+    return judge_confined(bundle, len, &policy, time(NULL), out, err);
+}

@@ -1,0 +1,77 @@
+#include "deployer/operator.h"
+#include "common/client.h"
+#include "common/clock.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+/* A deployment that waits for another one, restarts containers and verifies takes minutes at the worst. */
+#define SESSION_MS 900000
+
+static int connect_to(const char *path, struct error *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path)
+        return error_set(err, E_CONFIG, "%s: too long for a socket", path);
+    strcpy(address.sun_path, path);
+    AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_errno(err, path, "socket");
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        return error_set(err, E_TEMPORARY, "%s: connect: %s; is mailcow-cert-deploy.socket running?", path,
+                         strerror(errno));
+    int out = fd;
+    fd = -1;
+    return out;
+}
+
+static void on_row(void *ctx, int code, const char *text)
+{
+    struct report *report = ctx;
+    struct client_want want;
+    if (!client_parse_want(text, &want))
+        return;
+    report_result(report, &(struct report_result){
+                              .want = want.id,
+                              .result = want.result,
+                              .fingerprint = want.fingerprint,
+                              .not_after = want.not_after,
+                              .detail = want.detail,
+                              .failed = client_result(code) < 0,
+                          });
+}
+
+static int converse(struct wire *w, const char *command, struct report *report, struct error *err)
+{
+    AUTO_GREETING struct client_greeting greeting = {0};
+    struct client_reply reply;
+    wire_set_deadline(w, clock_ms() + SESSION_MS);
+    int rc = client_read_greeting(w, &greeting, err);
+    if (!rc)
+        rc = wire_write_line(w, err, "HELLO %d %s/%s", WIRE_PROTOCOL, "mailcow-cert-deploy", VERSION);
+    if (!rc)
+        rc = wire_write_line(w, err, "%s", command);
+    if (!rc)
+        rc = client_read_reply(w, report, on_row, report, &reply, err);
+    if (rc == WIRE_END)
+        return error_set(err, E_TEMPORARY, "the daemon ended the session without a verdict; try again");
+    if (rc)
+        return rc < 0 ? rc : E_FAILED;
+    rc = client_result(reply.code);
+    return rc ? error_set(err, rc, "%s", reply.text) : 0;
+}
+
+int operator_run(const char *socket_path, const char *command, struct report *report)
+{
+    AUTO_WIRE struct wire *wire = NULL;
+    struct error err;
+    AUTO_CLOSE int fd = connect_to(socket_path, &err);
+    int rc = fd < 0 ? fd : wire_new(&wire, fd, &err);
+    if (!rc)
+        rc = converse(wire, command, report, &err);
+    if (rc < 0)
+        report_error(report, "%s", err.text);
+    return rc;
+}

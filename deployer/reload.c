@@ -1,0 +1,150 @@
+#include "deployer/reload.h"
+
+#include "common/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The command has 20 s, and its engine 5 more to say so. */
+#define EXEC_TIMEOUT_MS 25000
+
+static const char *const nginx_argv[] = {"timeout", "20", "nginx", "-s", "reload", NULL};
+static const char *const postfix_argv[] = {"timeout",           "20",     "postfix", "-c",
+                                           "/opt/postfix/conf", "reload", NULL};
+static const char *const dovecot_argv[] = {"timeout", "20", "dovecot", "reload", NULL};
+
+const struct reload_service reload_services[] = {
+    {"nginx-mailcow", nginx_argv},
+    {"postfix-mailcow", postfix_argv},
+    {"dovecot-mailcow", dovecot_argv},
+};
+const size_t reload_service_count = sizeof reload_services / sizeof *reload_services;
+
+const char *reload_outcome_str(enum reload_outcome outcome)
+{
+    static const char *const names[] = {"done", "failed", "not running", "absent"};
+    return names[outcome];
+}
+
+struct run {
+    struct docker *d; /* NULL: nothing is reloaded */
+    const struct docker_containers *containers;
+    const struct reload_opts *opts;
+    bool incomplete;
+};
+
+static void report(struct run *run, const struct reload_step *step)
+{
+    if (step->outcome != RELOAD_DONE && !step->tolerated)
+        run->incomplete = true;
+    if (run->opts->on_step)
+        run->opts->on_step(run->opts->ctx, step);
+}
+
+static bool is_optional(const struct run *run, const char *service)
+{
+    const char *const *name = run->opts->optional;
+    for (; name && *name; name++)
+        if (strcmp(*name, service) == 0)
+            return true;
+    return false;
+}
+
+static bool has_state(const struct docker_container *c, const char *state)
+{
+    return strcmp(c->state, state) == 0;
+}
+
+static bool is_running(const struct docker_container *c)
+{
+    return has_state(c, "running");
+}
+
+/*
+ * A failure is this container's own unless the engine has gone; one that hangs over a single container still
+ * answers a ping.
+ */
+static int reload_container(struct run *run, const struct reload_service *service,
+                            const struct docker_container *c, struct error *err)
+{
+    struct docker_exec result;
+    struct error why = {0};
+    char detail[1100];
+    struct reload_step step = {.service = service->name, .container = c->name, .detail = detail};
+    int64_t begin = clock_us();
+    int r = docker_exec(run->d, c->id, service->argv, EXEC_TIMEOUT_MS, &result, &why);
+    step.us = clock_us() - begin;
+    if (r == 0 && result.exit_code == 0)
+        snprintf(detail, sizeof detail, "%.400s", result.output);
+    else if (r == 0)
+        snprintf(detail, sizeof detail, "exit code %d: %.400s", result.exit_code,
+                 *result.output ? result.output : "no output");
+    else
+        snprintf(detail, sizeof detail, "%s", why.text);
+    step.outcome = r || result.exit_code ? RELOAD_FAILED : RELOAD_DONE;
+    report(run, &step);
+    return r == E_TEMPORARY ? docker_ping(run->d, err) : 0;
+}
+
+static void report_state(struct run *run, const struct reload_service *service,
+                         const struct docker_container *c, bool has_running)
+{
+    char detail[120];
+    bool holds_old = has_state(c, "paused") || has_state(c, "restarting");
+    snprintf(detail, sizeof detail, "%s%s%s", c->state, *c->status ? ": " : "", c->status);
+    report(run, &(struct reload_step){
+                    .service = service->name,
+                    .container = c->name,
+                    .outcome = RELOAD_NOT_RUNNING,
+                    .tolerated = is_optional(run, service->name) || (has_running && !holds_old),
+                    .detail = detail,
+                });
+}
+
+static int reload_service(struct run *run, const struct reload_service *service, struct error *err)
+{
+    const struct docker_containers *all = run->containers;
+    size_t found = 0, running = 0;
+    for (size_t i = 0; i < all->count; i++)
+        if (strcmp(all->list[i].service, service->name) == 0) {
+            found++;
+            running += is_running(&all->list[i]);
+        }
+    if (!found)
+        report(run, &(struct reload_step){.service = service->name,
+                                          .outcome = RELOAD_ABSENT,
+                                          .tolerated = is_optional(run, service->name),
+                                          .detail = "no container of this service"});
+    int r = 0;
+    for (size_t i = 0; i < all->count && !r; i++) {
+        const struct docker_container *c = &all->list[i];
+        if (strcmp(c->service, service->name) != 0)
+            continue;
+        if (is_running(c))
+            r = run->d ? reload_container(run, service, c, err) : 0;
+        else
+            report_state(run, service, c, running > 0);
+    }
+    return r;
+}
+
+static int visit_all(struct run *run, struct error *err)
+{
+    for (size_t i = 0; i < reload_service_count; i++) {
+        int r = reload_service(run, &reload_services[i], err);
+        if (r)
+            return r;
+    }
+    return run->incomplete ? RELOAD_INCOMPLETE : 0;
+}
+
+int reload_run(struct docker *d, const struct docker_containers *containers, const struct reload_opts *opts,
+               struct error *err)
+{
+    return visit_all(&(struct run){.d = d, .containers = containers, .opts = opts}, err);
+}
+
+int reload_look(const struct docker_containers *containers, const struct reload_opts *opts)
+{
+    return visit_all(&(struct run){.containers = containers, .opts = opts}, NULL);
+}

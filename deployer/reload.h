@@ -1,0 +1,66 @@
+/*
+ * The services that hold the certificate in memory, and how each is told to read it again: by its own reload
+ * command inside its container, never by the engine's kill, which would switch the restart policy off.
+ *
+ * A reload that reports success proves nothing, and one that reports failure does not end the run: the others
+ * are still reloaded, and what is served is for the verification to say.
+ */
+#ifndef DEPLOYER_RELOAD_H
+#define DEPLOYER_RELOAD_H
+
+#include "common/error.h"
+#include "deployer/docker.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct reload_service {
+    const char *name;        /* of the compose service */
+    const char *const *argv; /* the reload, ends by itself after 20 s; NULL-terminated */
+};
+
+/* In the order in which they are reloaded: nginx-mailcow, postfix-mailcow, dovecot-mailcow. */
+extern const struct reload_service reload_services[];
+extern const size_t reload_service_count;
+
+enum reload_outcome {
+    RELOAD_DONE,        /* the command said so */
+    RELOAD_FAILED,      /* the command failed, could not be run or did not end */
+    RELOAD_NOT_RUNNING, /* the container is stopped, paused or restarting */
+    RELOAD_ABSENT,      /* the service has no container */
+};
+
+struct reload_step {
+    const char *service;
+    const char *container; /* its name, NULL when there is none */
+    enum reload_outcome outcome;
+    bool tolerated;     /* does not make the result incomplete */
+    const char *detail; /* printable: the command's output, the container's state or the error; may be "" */
+    int64_t us;
+};
+
+struct reload_opts {
+    const char *const *optional; /* services that may be absent or not running; NULL-terminated, or NULL */
+    void (*on_step)(void *ctx, const struct reload_step *step); /* or NULL; once per container or absence */
+    void *ctx;
+};
+
+/* Positive result: every service had its turn, and a step that is not tolerated is not RELOAD_DONE. */
+#define RELOAD_INCOMPLETE 1
+
+/*
+ * Reloads every running container of every service. A stopped container beside a running one of its service
+ * (scaled down, left behind by compose) is reported and tolerated: it serves nothing and reads the files when
+ * it starts. An error only when the engine does not answer any more; what is left is not tried then.
+ */
+int reload_run(struct docker *d, const struct docker_containers *containers, const struct reload_opts *opts,
+               struct error *err);
+
+/* Reloads nothing: only says, by the same rules, which services are not running. 0 or RELOAD_INCOMPLETE. */
+int reload_look(const struct docker_containers *containers, const struct reload_opts *opts);
+
+/* "done", "failed", "not running", "absent" */
+const char *reload_outcome_str(enum reload_outcome outcome);
+
+#endif

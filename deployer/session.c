@@ -1,0 +1,413 @@
+#include "deployer/session.h"
+#include "common/cert.h"
+#include "common/clock.h"
+#include "common/text.h"
+#include "common/wire.h"
+#include "deployer/deploy.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+
+struct session {
+    struct wire *wire;
+    enum session_role role;
+    struct mailhost *host;
+    struct deploy *deploy;
+    struct report *report;
+    bool hello;
+    bool done; /* no further command */
+    bool deaf; /* the client takes no more lines: a deployment goes on without it */
+};
+
+enum session_role session_role(int fd, uid_t push_uid)
+{
+    struct ucred cred;
+    socklen_t len = sizeof cred;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+        return ROLE_NONE;
+    if (cred.uid == 0 || cred.uid == geteuid())
+        return ROLE_OPERATOR;
+    return push_uid != (uid_t)-1 && cred.uid == push_uid ? ROLE_PUSHER : ROLE_NONE;
+}
+
+/* ---- answers to what went wrong ---- */
+
+static int code_of_error(int rc)
+{
+    return rc == E_TEMPORARY ? WIRE_BUSY : rc == E_CONFIG ? WIRE_CONFIG : WIRE_FAILED;
+}
+
+/* What the client sent cannot be read: it was silent for too long, or it does not keep to the protocol. The
+ * end. */
+static int complain(struct session *s, int rc, const struct error *why)
+{
+    struct error ignored;
+    s->done = true;
+    wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
+    wire_write_line(s->wire, &ignored, "%d %s: %s", rc == E_TEMPORARY ? WIRE_UNAVAILABLE : WIRE_SYNTAX,
+                    rc == E_TEMPORARY ? "timeout" : "syntax", why->text);
+    return rc;
+}
+
+/* ---- greeting ---- */
+
+/* A record speaks of the generation that it names, not of what somebody else put in its place since. */
+static enum store_state state_of(const struct want *want, const struct record *record)
+{
+    return strcmp(record->fingerprint, want->installed) == 0 ? record->state : STORE_NONE;
+}
+
+static int greet_want(struct session *s, const struct want *want, struct error *err)
+{
+    char when[TEXT_TIME_SIZE] = "-";
+    struct record record;
+    int rc = store_read_record(s->host->store, want->id, &record, err);
+    if (rc < 0)
+        return rc;
+    if (want->not_after)
+        text_time(when, want->not_after);
+    rc = wire_write_line(s->wire, err, "%d-want id=%s installed=%s not-after=%s state=%s", WIRE_GREETING,
+                         want->id, want->installed[0] ? want->installed : "-", when,
+                         store_state_str(state_of(want, &record)));
+    for (size_t i = 0; !rc && i < want->name_count; i++)
+        rc = wire_write_line(s->wire, err, "%d-name id=%s name=%s", WIRE_GREETING, want->id, want->names[i]);
+    return rc;
+}
+
+static int greet(struct session *s, struct error *err)
+{
+    int rc = wire_write_line(s->wire, err, "%d-%s version=%s protocol=%d host=%s", WIRE_GREETING,
+                             WIRE_PROGRAM, VERSION, WIRE_PROTOCOL, s->host->mailcow.hostname);
+    for (size_t i = 0; !rc && i < s->host->wants.count; i++)
+        rc = greet_want(s, &s->host->wants.list[i], err);
+    return rc ? rc : wire_write_line(s->wire, err, "%d ready", WIRE_GREETING);
+}
+
+/* ---- the verdict ---- */
+
+static void say_line(void *ctx, const char *text)
+{
+    struct session *s = ctx;
+    struct error ignored;
+    report_step(s->report, "%s", text);
+    if (s->deaf)
+        return;
+    wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
+    s->deaf = wire_write_line(s->wire, &ignored, "%d %s", WIRE_PROGRESS, text) < 0;
+}
+
+static int code_of(enum deploy_result result)
+{
+    switch (result) {
+    case DEPLOY_UNCHANGED:
+        return WIRE_UNCHANGED;
+    case DEPLOY_DEPLOYED:
+        return WIRE_OK;
+    case DEPLOY_PENDING:
+        return WIRE_BUSY;
+    default:
+        return WIRE_FAILED;
+    }
+}
+
+static void report_verdict(struct session *s, const struct deploy_outcome *out)
+{
+    for (size_t i = 0; i < out->want_count; i++)
+        report_result(s->report, &(struct report_result){
+                                     .want = out->wants[i].want->id,
+                                     .result = deploy_result_str(out->wants[i].result),
+                                     .fingerprint = out->wants[i].expected,
+                                     .detail = out->detail,
+                                     .failed = out->result > DEPLOY_DEPLOYED,
+                                 });
+}
+
+static int write_verdict(struct session *s, const struct deploy_outcome *out, struct error *err)
+{
+    int code = code_of(out->result), rc = 0;
+    char when[TEXT_TIME_SIZE];
+    for (size_t i = 0; !rc && i < out->want_count; i++) {
+        const struct deploy_want *w = &out->wants[i];
+        bool ours = strcmp(w->expected, w->record.fingerprint) == 0;
+        time_t not_after = ours ? w->record.not_after : w->want->not_after;
+        rc = wire_write_line(s->wire, err,
+                             "%d-want id=%s result=%s fingerprint=%s not-after=%s generation=%s", code,
+                             w->want->id, deploy_result_str(w->result), w->expected[0] ? w->expected : "-",
+                             not_after ? text_time(when, not_after) : "-", ours ? w->record.current : "-");
+    }
+    return rc ? rc
+              : wire_write_line(s->wire, err, "%d %s served=%zu endpoints=%zu%s%s", code,
+                                deploy_result_str(out->result), out->served, out->endpoint_count,
+                                out->detail[0] ? ": " : "", out->detail);
+}
+
+static int run(struct session *s, bool force, struct error *err)
+{
+    struct deploy_outcome out;
+    struct error why;
+    const struct deploy_say say = {.line = say_line, .ctx = s};
+    sigset_t stop;
+    s->done = true;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    sigaddset(&stop, SIGHUP);
+    sigprocmask(SIG_BLOCK, &stop,
+                NULL); /* a deployment that has begun is finished, and it is the session's last act */
+    int rc = deploy_run(s->deploy, force, &say, &out, &why);
+    wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
+    if (rc < 0)
+        return wire_write_line(s->wire, err, "%d %s: %s", code_of_error(rc),
+                               rc == E_TEMPORARY ? "busy" : "failed", why.text);
+    report_verdict(s, &out);
+    if (s->deaf) /* its last line may be cut: a verdict behind it would be misread */
+        return error_set(err, E_TEMPORARY, "the client went away before the verdict");
+    return write_verdict(s, &out, err);
+}
+
+/* ---- put ---- */
+
+static int answer_put(struct session *s, const char *want, const struct judge_verdict *v, int rc, int64_t us,
+                      struct error *err)
+{
+    char when[TEXT_TIME_SIZE];
+    if (rc == DEPLOY_REFUSED) {
+        report_result(s->report, &(struct report_result){
+                                     .want = want, .result = "rejected", .detail = v->why, .failed = true});
+        return wire_write_line(s->wire, err, "%d rejected want=%s reason=%s us=%lld: %s",
+                               v->reason == JUDGE_NOT_YET_VALID ? WIRE_NOT_YET : WIRE_REJECTED, want,
+                               judge_reason_str(v->reason), (long long)us, v->why);
+    }
+    return wire_write_line(
+        s->wire, err, "%d judged want=%s fingerprint=%s not-after=%s key=%s chain=%zu us=%lld",
+        rc == DEPLOY_SAME ? WIRE_UNCHANGED : WIRE_OK, want, v->fingerprint, text_time(when, v->not_after),
+        strncmp(v->key_type, "RSA ", 4) == 0 ? "RSA" : v->key_type, v->chain_length, (long long)us);
+}
+
+static int put(struct session *s, const char *want, const struct secret *bundle, struct error *err)
+{
+    struct judge_verdict verdict;
+    struct error why;
+    int64_t start = clock_us();
+    int rc = deploy_put(s->deploy, want, bundle->data, bundle->len, &verdict, &why);
+    if (rc < 0)
+        return wire_write_line(s->wire, err, "%d failed want=%s: %s", code_of_error(rc), want, why.text);
+    return answer_put(s, want, &verdict, rc, clock_us() - start, err);
+}
+
+/* The stream ended where more was promised: nobody may be there to hear it, and nothing has been done. */
+static int cut_short(struct session *s, struct error *err)
+{
+    struct error ignored;
+    s->done = true;
+    wire_write_line(s->wire, &ignored,
+                    "%d cut: the stream ended before the bundle did; nothing was installed", WIRE_ARGUMENT);
+    return error_set(err, E_TEMPORARY, "the stream ended within a bundle");
+}
+
+/* PUT <want> <bytes> <sha256>, followed by that many bytes. */
+static int command_put(struct session *s, const char *line, struct error *err)
+{
+    char want[WANT_ID_SIZE], length[16], digest[65], actual[65];
+    long len;
+    AUTO_SECRET struct secret bundle = SECRET(SECRET_MAX);
+    if (!wire_word(line, 1, want, sizeof want) || !wire_word(line, 2, length, sizeof length) ||
+        !wire_word(line, 3, digest, sizeof digest) || !want_is_id(want) || !text_is_fingerprint(digest) ||
+        !text_parse_number(length, 0, LONG_MAX, &len)) {
+        s->done = true;
+        return wire_write_line(s->wire, err, "%d syntax: PUT <want> <bytes> <sha256>", WIRE_ARGUMENT);
+    }
+    if (len > SECRET_MAX) {
+        s->done = true;
+        return wire_write_line(s->wire, err, "%d too-large: a bundle has at most %d bytes", WIRE_TOO_LARGE,
+                               SECRET_MAX);
+    }
+    int rc = wire_read_bytes(s->wire, (size_t)len, &bundle, err);
+    if (rc == WIRE_END)
+        return cut_short(s, err);
+    if (rc < 0)
+        return complain(s, rc, err);
+    if (!cert_sha256(actual, bundle.data, bundle.len) || strcmp(actual, digest) != 0)
+        return wire_write_line(s->wire, err, "%d digest want=%s: the bytes have SHA-256 %s", WIRE_ARGUMENT,
+                               want, actual);
+    if (!want_find(&s->host->wants, want))
+        return wire_write_line(s->wire, err, "%d unknown want=%s: it is not wanted here (any more)",
+                               WIRE_ARGUMENT, want);
+    return put(s, want, &bundle, err);
+}
+
+/* A bare PEM bundle, from a person with `cat fullchain.pem privkey.pem | ssh …`: for the primary, and
+ * deployed at once. */
+static int bare_bundle(struct session *s, const char *first_line, struct error *err)
+{
+    AUTO_SECRET struct secret bundle = SECRET(SECRET_MAX);
+    if (secret_append(&bundle, first_line, strlen(first_line)) < 0 || secret_append(&bundle, "\n", 1) < 0)
+        return error_memory(err);
+    s->done = true;
+    int rc = wire_read_rest(s->wire, &bundle, err);
+    if (rc == E_TEMPORARY)
+        return complain(s, rc, err);
+    if (rc < 0)
+        return wire_write_line(s->wire, err, "%d too-large: a bundle has at most %d bytes", WIRE_TOO_LARGE,
+                               SECRET_MAX);
+    rc = put(s, WANT_PRIMARY, &bundle, err);
+    return rc || !deploy_has_bundle(s->deploy) ? rc : run(s, false, err);
+}
+
+/* ---- commands ---- */
+
+static int command_hello(struct session *s, const char *line, struct error *err)
+{
+    char version[16];
+    long number;
+    if (!wire_word(line, 1, version, sizeof version) || !text_parse_number(version, 0, 1000, &number)) {
+        s->done = true;
+        return wire_write_line(s->wire, err, "%d syntax: HELLO <protocol> <program>", WIRE_ARGUMENT);
+    }
+    s->hello = number == WIRE_PROTOCOL;
+    s->done = !s->hello;
+    if (!s->hello)
+        return wire_write_line(s->wire, err,
+                               "%d version: this is protocol %d, you speak %ld; upgrade the older side",
+                               WIRE_VERSION, WIRE_PROTOCOL, number);
+    return 0; /* no answer: the client sends on in the same flight */
+}
+
+static bool says_force(const char *line)
+{
+    char word[16];
+    return wire_word(line, 1, word, sizeof word) && strcmp(word, "force") == 0;
+}
+
+/* DEPLOY [force] */
+static int command_deploy(struct session *s, const char *line, struct error *err)
+{
+    if (deploy_has_bundle(s->deploy))
+        return run(s, says_force(line), err);
+    s->done = true;
+    return wire_write_line(s->wire, err, "%d nothing: no bundle was accepted", WIRE_SEQUENCE);
+}
+
+/* RECONCILE [force] */
+static int command_reconcile(struct session *s, const char *line, struct error *err)
+{
+    return run(s, says_force(line), err);
+}
+
+static int command_status(struct session *s, const char *line, struct error *err)
+{
+    (void)line;
+    for (size_t i = 0; i < s->host->wants.count; i++) {
+        const struct want *want = &s->host->wants.list[i];
+        struct record r;
+        char not_after[TEXT_TIME_SIZE] = "-", verified[TEXT_TIME_SIZE] = "-";
+        int rc = store_read_record(s->host->store, want->id, &r, err);
+        if (rc < 0)
+            return rc;
+        if (want->not_after)
+            text_time(not_after, want->not_after);
+        if (r.verified)
+            text_time(verified, r.verified);
+        rc = wire_write_line(
+            s->wire, err, "%d-want id=%s result=%s fingerprint=%s not-after=%s generation=%s verified=%s%s%s",
+            WIRE_OK, want->id, store_state_str(state_of(want, &r)),
+            want->installed[0] ? want->installed : "-", not_after, r.current[0] ? r.current : "-", verified,
+            r.detail[0] ? ": " : "", r.detail);
+        if (rc < 0)
+            return rc;
+    }
+    return wire_write_line(s->wire, err, "%d status", WIRE_OK);
+}
+
+static int command_quit(struct session *s, const char *line, struct error *err)
+{
+    (void)line;
+    s->done = true;
+    return wire_write_line(s->wire, err, "%d bye", WIRE_BYE);
+}
+
+static const struct command {
+    const char *verb;
+    enum session_role least;
+    bool before_hello;
+    int (*run)(struct session *s, const char *line, struct error *err);
+} commands[] = {
+    {"HELLO", ROLE_PUSHER, true, command_hello},
+    {"QUIT", ROLE_PUSHER, true, command_quit},
+    {"PUT", ROLE_PUSHER, false, command_put},
+    {"DEPLOY", ROLE_PUSHER, false, command_deploy},
+    {"RECONCILE", ROLE_OPERATOR, false, command_reconcile},
+    {"STATUS", ROLE_OPERATOR, false, command_status},
+};
+
+static int dispatch(struct session *s, const char *line, struct error *err)
+{
+    char verb[16] = "";
+    wire_word(line, 0, verb, sizeof verb);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        const struct command *c = &commands[i];
+        if (strcmp(c->verb, verb) != 0)
+            continue;
+        if (!s->hello && !c->before_hello)
+            break;
+        if (s->role < c->least)
+            return wire_write_line(s->wire, err, "%d forbidden: %s is for the operator", WIRE_FORBIDDEN,
+                                   verb);
+        return c->run(s, line, err);
+    }
+    s->done = true;
+    return wire_write_line(s->wire, err, "%d syntax: expected %s", WIRE_SYNTAX,
+                           s->hello ? "PUT, DEPLOY, RECONCILE, STATUS or QUIT"
+                                    : "HELLO, or a PEM bundle from its first line on");
+}
+
+static int converse(struct session *s, struct error *err)
+{
+    char line[WIRE_LINE + 1];
+    bool first = true;
+    while (!s->done) {
+        int rc = wire_read_line(s->wire, line, err);
+        if (rc == WIRE_END)
+            return 0;
+        if (rc < 0)
+            return complain(s, rc, err);
+        bool bundle = first && strncmp(line, "-----BEGIN ", 11) == 0;
+        first = false;
+        rc = bundle ? bare_bundle(s, line, err) : dispatch(s, line, err);
+        explicit_bzero(line, sizeof line);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int session_serve(int fd, enum session_role role, const struct deploy_conf *conf, struct report *report,
+                  struct error *err)
+{
+    AUTO_WIRE struct wire *wire = NULL;
+    AUTO_MAILHOST struct mailhost *host = NULL;
+    AUTO_DEPLOY struct deploy *deploy = NULL;
+    struct error ignored;
+    int rc = wire_new(&wire, fd, err);
+    if (rc < 0)
+        return rc;
+    wire_set_deadline(wire, clock_ms() + SESSION_COMMAND_MS);
+    rc = mailhost_open(&host, conf, err);
+    if (!rc)
+        rc = deploy_new(&deploy, host, err);
+    if (rc < 0) {
+        wire_write_line(wire, &ignored, "%d unavailable: %s", code_of_error(rc), err->text);
+        return rc;
+    }
+    struct session s = {.wire = wire, .role = role, .host = host, .deploy = deploy, .report = report};
+    rc = greet(&s, err);
+    if (rc < 0) {
+        wire_write_line(wire, &ignored, "%d unavailable: %s", code_of_error(rc), err->text);
+        return rc;
+    }
+    if (role == ROLE_PUSHER)
+        mailhost_load_trust(host, &ignored); /* a failure is told when a bundle has come */
+    return converse(&s, err);
+}

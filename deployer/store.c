@@ -1,0 +1,341 @@
+#include "deployer/store.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <string.h>
+
+#define META_MAX (16 * 1024)
+
+struct store {
+    int fd;
+    int wants_fd;
+    int lock_fd;
+};
+
+int store_open(struct store **out, const char *path, struct error *err)
+{
+    struct stat st;
+    AUTO_STORE struct store *s = calloc(1, sizeof *s);
+    if (!s)
+        return error_memory(err);
+    s->wants_fd = s->lock_fd = -1;
+    s->fd = file_open_dir(AT_FDCWD, path, true, 0700, err);
+    if (s->fd < 0)
+        return err->code;
+    if (fstat(s->fd, &st) < 0)
+        return error_errno(err, path, "stat");
+    if (st.st_mode & 077 || st.st_uid != geteuid())
+        return error_set(err, E_CONFIG,
+                         "%s: it holds private keys: it must belong to uid %u with mode 0700, not to uid %u "
+                         "with mode %04o",
+                         path, (unsigned)geteuid(), (unsigned)st.st_uid, st.st_mode & 07777U);
+    s->wants_fd = file_open_dir(s->fd, "wants", true, 0700, err);
+    if (s->wants_fd < 0)
+        return err->code;
+    *out = s;
+    s = NULL;
+    return 0;
+}
+
+void store_close(struct store *s)
+{
+    if (!s)
+        return;
+    cleanup_closep(&s->fd);
+    cleanup_closep(&s->wants_fd);
+    cleanup_closep(&s->lock_fd);
+    free(s);
+}
+
+int store_lock(struct store *s, int64_t deadline_ms, struct error *err)
+{
+    if (s->lock_fd < 0)
+        s->lock_fd = openat(s->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (s->lock_fd < 0)
+        return error_errno(err, "lock", "open");
+    return file_lock(s->lock_fd, deadline_ms, "another deployment is under way", err);
+}
+
+/* ---- JSON files ---- */
+
+static int write_json(int dirfd, const char *name, json_t *value, struct error *err)
+{
+    AUTO_FREE char *text = json_dumps(value, JSON_INDENT(2));
+    if (!text)
+        return error_memory(err);
+    return file_replace(dirfd, name, text, strlen(text), 0600, err);
+}
+
+static int damaged(struct error *err, const char *name, int line, const char *what)
+{
+    return error_set(err, E_FAILED, "%s:%d: %s: the state is damaged; remove this file and run a --force",
+                     name, line, what);
+}
+
+/* 0, FILE_MISSING, or an error that names the file. */
+static int read_json(int dirfd, const char *name, json_t **out, struct error *err)
+{
+    AUTO_SECRET struct secret text = SECRET(META_MAX);
+    json_error_t detail;
+    int rc = file_read(dirfd, name, 0, &text, NULL, err);
+    if (rc)
+        return rc == FILE_CHANGED ? E_TEMPORARY : rc;
+    *out = json_loadb((char *)text.data, text.len, JSON_REJECT_DUPLICATES, &detail);
+    return *out ? 0 : damaged(err, name, detail.line, detail.text);
+}
+
+static void copy_string(const json_t *object, const char *key, char *out, size_t size)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    snprintf(out, size, "%s", value ? value : "");
+}
+
+static time_t get_time(const json_t *object, const char *key)
+{
+    time_t t;
+    const char *value = json_string_value(json_object_get(object, key));
+    return value && text_parse_time(value, &t) ? t : 0;
+}
+
+static json_t *new_time(time_t t)
+{
+    char text[TEXT_TIME_SIZE];
+    return t ? json_string(text_time(text, t)) : json_null();
+}
+
+/* ---- generations ---- */
+
+static bool is_generation(const char *id)
+{
+    size_t len = strlen(id);
+    return len > 16 && len < STORE_GENERATION_SIZE && id[8] == 'T' &&
+           strspn(id, "0123456789TZabcdef-") == len;
+}
+
+static int open_want(struct store *s, const char *want, bool make, struct error *err)
+{
+    if (!want_is_id(want)) {
+        error_set(err, E_FAILED, "not the name of a want");
+        return -1;
+    }
+    return file_open_dir(s->wants_fd, want, make, 0700, err);
+}
+
+static int write_generation(int dirfd, const struct judge_verdict *v, struct error *err)
+{
+    json_auto_t *meta = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "fingerprint", v->fingerprint, "spki",
+                                  v->spki, "key_type", v->key_type, "issuer", v->issuer, "not_before",
+                                  new_time(v->not_before), "not_after", new_time(v->not_after));
+    if (!meta)
+        return error_memory(err);
+    int rc = file_create(dirfd, "cert.pem", v->chain.data, v->chain.len, 0600, NULL, err);
+    if (!rc)
+        rc = file_create(dirfd, "key.pem", v->key.data, v->key.len, 0600, NULL, err);
+    return rc ? rc : write_json(dirfd, "meta.json", meta, err); /* which syncs the directory */
+}
+
+/* A generation is whole once it has its name: it is written as "new" and renamed. One that has the name
+ * already holds the same. */
+static void name_generation(const char *fingerprint, time_t now, char *out_id)
+{
+    struct tm tm;
+    size_t n = strftime(out_id, STORE_GENERATION_SIZE, "%Y%m%dT%H%M%SZ-", gmtime_r(&now, &tm));
+    snprintf(out_id + n, STORE_GENERATION_SIZE - n, "%.12s", fingerprint);
+}
+
+/* Gives the new generation a name that no other has: the time in it is moved on until it is free. */
+static int publish_generation(int want_fd, const char *fingerprint, time_t now, char *out_id,
+                              struct error *err)
+{
+    for (int i = 0; i < 60; i++) {
+        name_generation(fingerprint, now + i, out_id);
+        if (faccessat(want_fd, out_id, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            continue;
+        return renameat(want_fd, "new", want_fd, out_id) < 0 ? error_errno(err, out_id, "rename") : 0;
+    }
+    return error_set(err, E_TEMPORARY, "too many generations within one minute");
+}
+
+int store_stage(struct store *s, const char *want, const struct judge_verdict *verdict, time_t now,
+                char *out_id, struct error *err)
+{
+    char id[STORE_GENERATION_SIZE];
+    AUTO_CLOSE int want_fd = open_want(s, want, true, err);
+    if (want_fd < 0)
+        return err->code;
+    int rc = file_remove_tree(want_fd, "new", err);
+    if (rc < 0)
+        return rc;
+    AUTO_CLOSE int fd = file_open_dir(want_fd, "new", true, 0700, err);
+    if (fd < 0)
+        return err->code;
+    rc = write_generation(fd, verdict, err);
+    if (!rc)
+        rc = publish_generation(want_fd, verdict->fingerprint, now, id, err);
+    if (!rc)
+        rc = file_sync_dir(want_fd, want, err);
+    if (!rc)
+        strcpy(out_id, id);
+    return rc;
+}
+
+void generation_wipe(struct generation *g)
+{
+    secret_wipe(&g->chain);
+    secret_wipe(&g->key);
+}
+
+static int read_generation(int dirfd, struct generation *out, struct error *err)
+{
+    json_auto_t *meta = NULL;
+    int rc = read_json(dirfd, "meta.json", &meta, err);
+    if (!rc)
+        rc = file_read(dirfd, "cert.pem", 0, &out->chain, NULL, err);
+    if (!rc)
+        rc = file_read(dirfd, "key.pem", 0, &out->key, NULL, err);
+    if (rc)
+        return rc < 0 ? rc : E_FAILED;
+    copy_string(meta, "fingerprint", out->fingerprint, sizeof out->fingerprint);
+    out->not_before = get_time(meta, "not_before");
+    out->not_after = get_time(meta, "not_after");
+    return text_is_fingerprint(out->fingerprint) ? 0 : error_set(err, E_FAILED, "meta.json: no fingerprint");
+}
+
+int store_load(struct store *s, const char *want, const char *id, struct generation *out, struct error *err)
+{
+    *out = (struct generation){0};
+    secret_init(&out->chain, SECRET_MAX);
+    secret_init(&out->key, SECRET_MAX);
+    AUTO_CLOSE int want_fd = open_want(s, want, false, err);
+    if (want_fd < 0)
+        return err->code;
+    if (!is_generation(id))
+        return error_set(err, E_FAILED, "%s: not the name of a generation", id);
+    AUTO_CLOSE int fd = file_open_dir(want_fd, id, false, 0, err);
+    int rc = fd < 0 ? err->code : read_generation(fd, out, err);
+    if (rc)
+        return error_wrap(err, "generation %s of %s", id, want);
+    strcpy(out->id, id);
+    return 0;
+}
+
+static int only_generations(const struct dirent *entry)
+{
+    return is_generation(entry->d_name);
+}
+
+int store_prune(struct store *s, const char *want, const char *keep, struct error *err)
+{
+    struct record record;
+    struct dirent **entries = NULL;
+    int rc = store_read_record(s, want, &record, err);
+    if (rc < 0)
+        return rc;
+    AUTO_CLOSE int fd = open_want(s, want, false, err);
+    if (fd < 0)
+        return err->code;
+    int count = scandirat(fd, ".", &entries, only_generations, alphasort);
+    for (int i = 0; i < count; i++) {
+        const char *id = entries[i]->d_name;
+        bool needed =
+            strcmp(id, keep) == 0 || strcmp(id, record.current) == 0 || strcmp(id, record.previous) == 0;
+        if (!rc && !needed && i < count - STORE_KEPT)
+            rc = file_remove_tree(fd, id, err);
+        free(entries[i]);
+    }
+    free(entries);
+    return rc;
+}
+
+/* ---- records ---- */
+
+static const char *const state_words[] = {
+    [STORE_NONE] = "none",
+    [STORE_PENDING] = "pending",
+    [STORE_SERVED] = "served",
+    [STORE_FAILED] = "failed",
+};
+
+const char *store_state_str(enum store_state state)
+{
+    return state_words[state];
+}
+
+static bool parse_state(const char *word, enum store_state *out)
+{
+    for (size_t i = 0; word && i < sizeof state_words / sizeof *state_words; i++)
+        if (strcmp(state_words[i], word) == 0) {
+            *out = (enum store_state)i;
+            return true;
+        }
+    return false;
+}
+
+int store_read_record(struct store *s, const char *want, struct record *out, struct error *err)
+{
+    json_auto_t *value = NULL;
+    *out = (struct record){0};
+    AUTO_CLOSE int fd = open_want(s, want, true, err);
+    if (fd < 0)
+        return err->code;
+    int rc = read_json(fd, "record.json", &value, err);
+    if (rc == FILE_MISSING)
+        return 0;
+    if (!rc && !parse_state(json_string_value(json_object_get(value, "state")), &out->state))
+        rc = damaged(err, "record.json", 1, "no state in it");
+    if (rc)
+        return error_wrap(err, "want %s", want);
+    copy_string(value, "current", out->current, sizeof out->current);
+    copy_string(value, "previous", out->previous, sizeof out->previous);
+    copy_string(value, "fingerprint", out->fingerprint, sizeof out->fingerprint);
+    copy_string(value, "detail", out->detail, sizeof out->detail);
+    out->not_after = get_time(value, "not_after");
+    out->changed = get_time(value, "changed");
+    out->verified = get_time(value, "verified");
+    return 0;
+}
+
+int store_write_record(struct store *s, const char *want, const struct record *r, struct error *err)
+{
+    AUTO_CLOSE int fd = open_want(s, want, true, err);
+    if (fd < 0)
+        return err->code;
+    json_auto_t *value = json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "state", store_state_str(r->state), "current", r->current,
+        "previous", r->previous, "fingerprint", r->fingerprint, "not_after", new_time(r->not_after),
+        "changed", new_time(r->changed), "verified", new_time(r->verified), "detail", r->detail);
+    return value ? write_json(fd, "record.json", value, err) : error_memory(err);
+}
+
+/* ---- the intent ---- */
+
+int store_write_intent(struct store *s, const char *want, const char *generation, struct error *err)
+{
+    json_auto_t *value = json_pack("{s:s, s:s}", "want", want, "generation", generation);
+    return value ? write_json(s->fd, "intent.json", value, err) : error_memory(err);
+}
+
+int store_read_intent(struct store *s, char *out_want, char *out_generation, struct error *err)
+{
+    json_auto_t *value = NULL;
+    int rc = read_json(s->fd, "intent.json", &value, err);
+    if (rc)
+        return rc == FILE_MISSING ? STORE_NO_INTENT : rc;
+    copy_string(value, "want", out_want, WANT_ID_SIZE);
+    copy_string(value, "generation", out_generation, STORE_GENERATION_SIZE);
+    if (!want_is_id(out_want) || !is_generation(out_generation))
+        return error_set(err, E_FAILED, "intent.json: it names no want or no generation");
+    return 0;
+}
+
+int store_clear_intent(struct store *s, struct error *err)
+{
+    if (unlinkat(s->fd, "intent.json", 0) < 0 && errno != ENOENT)
+        return error_errno(err, "intent.json", "remove");
+    return file_sync_dir(s->fd, "intent.json", err);
+}
