@@ -1,0 +1,125 @@
+#include "pusher/candidate.h"
+#include "common/file.h"
+#include "common/text.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+
+#define LOAD_TRIES    20
+#define LOAD_PAUSE_MS 100
+
+static int parse_cert(struct lineage *lineage, struct error *err)
+{
+    AUTO_SECRET struct secret pem = SECRET(SECRET_MAX);
+    int rc = file_read(AT_FDCWD, lineage->cert_path, FILE_FOLLOW, &pem, NULL, err);
+    if (!rc && (rc = cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &lineage->cert, err)))
+        error_wrap(err, "%s", lineage->cert_path);
+    return rc;
+}
+
+void candidate_parse(struct lineage_list *l, struct report *report)
+{
+    l->free_cert = cert_free;
+    for (size_t i = 0; i < l->count; i++) {
+        struct error err;
+        if (!l->list[i].cert && parse_cert(&l->list[i], &err))
+            report_error(report, "lineage %s: %s", l->list[i].name, err.text);
+    }
+}
+
+static bool is_valid(const struct cert *c, time_t now)
+{
+    return now >= cert_info(c)->not_before && now < cert_info(c)->not_after;
+}
+
+static bool is_newer(const struct lineage *a, const struct lineage *b)
+{
+    const struct cert_info *x = cert_info(a->cert), *y = cert_info(b->cert);
+    return x->not_before != y->not_before ? x->not_before > y->not_before : x->not_after > y->not_after;
+}
+
+static size_t count_covered(const struct cert *c, const struct want *want)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < want->name_count; i++)
+        n += cert_covers(c, want->names[i]);
+    return n;
+}
+
+static void explain(const struct lineage *nearest, size_t covered, const struct want *want, time_t now,
+                    struct error *err)
+{
+    char when[TEXT_TIME_SIZE];
+    if (!covered) {
+        error_set(err, E_FAILED, "no lineage covers %s", want->names[0]);
+    } else if (covered < want->name_count) {
+        error_set(err, E_FAILED, "no lineage covers all %zu names; %s comes nearest and lacks %s",
+                  want->name_count, nearest->name,
+                  cert_first_uncovered(nearest->cert, (const char *const *)want->names, want->name_count));
+    } else {
+        const struct cert_info *info = cert_info(nearest->cert);
+        bool early = now < info->not_before;
+        error_set(err, E_FAILED, "lineage %s covers %s, but %s at %s", nearest->name, want->names[0],
+                  early ? "begins only" : "expired",
+                  text_time(when, early ? info->not_before : info->not_after));
+    }
+}
+
+const struct lineage *candidate_choose(const struct lineage_list *l, const struct want *want, time_t now,
+                                       struct error *err)
+{
+    const struct lineage *best = NULL, *nearest = NULL;
+    size_t most = 0;
+    if (!want->name_count) {
+        error_set(err, E_FAILED, "want %s has no names", want->id);
+        return NULL;
+    }
+    for (size_t i = 0; i < l->count; i++) {
+        const struct lineage *lineage = &l->list[i];
+        size_t covered = lineage->cert ? count_covered(lineage->cert, want) : 0;
+        if (covered == want->name_count && is_valid(lineage->cert, now) && (!best || is_newer(lineage, best)))
+            best = lineage;
+        if (covered > most || (covered && covered == most && is_newer(lineage, nearest))) {
+            nearest = lineage;
+            most = covered;
+        }
+    }
+    if (!best)
+        explain(nearest, most, want, now, err);
+    return best;
+}
+
+/* ---- load ---- */
+
+static int try_load(const struct lineage *lineage, struct secret *bundle, struct cert **out_cert,
+                    struct error *err)
+{
+    AUTO_SECRET struct secret key = SECRET(SECRET_MAX);
+    int rc = file_read(AT_FDCWD, lineage->cert_path, FILE_FOLLOW, bundle, NULL, err);
+    if (!rc)
+        rc = file_read(AT_FDCWD, lineage->key_path, FILE_FOLLOW, &key, NULL, err);
+    if (rc)
+        return rc;
+    if (secret_append(bundle, "\n", 1) < 0 || secret_append(bundle, key.data, key.len) < 0)
+        return error_set(err, E_FAILED, "certificates and key take more than %zu bytes", bundle->max);
+    return cert_parse(bundle->data, bundle->len, CERT_KEY_REQUIRED, out_cert, err);
+}
+
+int candidate_load(const struct lineage *lineage, struct secret *out_bundle, struct cert **out_cert,
+                   struct error *err)
+{
+    int rc = 0;
+    for (int i = 0; i < LOAD_TRIES; i++) {
+        secret_wipe(out_bundle);
+        rc = try_load(lineage, out_bundle, out_cert, err);
+        if (rc <= 0) /* done, or beyond a reader's help: no permission, too large */
+            break;
+        poll(NULL, 0, LOAD_PAUSE_MS); /* a renewal may be in its midst */
+    }
+    if (!rc)
+        return 0;
+    secret_wipe(out_bundle);
+    error_wrap(err, "lineage %s (%s, %s)", lineage->name, lineage->cert_path, lineage->key_path);
+    return rc < 0 ? rc : E_FAILED;
+}

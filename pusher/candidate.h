@@ -1,0 +1,30 @@
+/*
+ * Candidates: the certificates of the lineages, parsed; the choice among them, and the pair that is to be
+ * sent.
+ */
+#ifndef PUSHER_CANDIDATE_H
+#define PUSHER_CANDIDATE_H
+
+#include "common/cert.h"
+#include "common/want.h"
+#include "pusher/lineage.h"
+
+/* Reads and parses the certificates; those that cannot be are reported and passed over afterwards. */
+void candidate_parse(struct lineage_list *l, struct report *report);
+
+/*
+ * The newest lineage (by notBefore, then notAfter) that is valid at now and covers all names of the want.
+ * NULL with err saying how near the nearest one comes.
+ */
+const struct lineage *candidate_choose(const struct lineage_list *l, const struct want *want, time_t now,
+                                       struct error *err);
+
+/*
+ * Reads certificate and key of a lineage as one consistent pair: certbot moves its symbolic links one after
+ * another, so a pair that does not match is read again for a while. out_bundle (at most SECRET_MAX bytes):
+ * certificates, then key; out_cert: what was read, which may be younger than lineage->cert.
+ */
+int candidate_load(const struct lineage *lineage, struct secret *out_bundle, struct cert **out_cert,
+                   struct error *err);
+
+#endif

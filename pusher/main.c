@@ -1,0 +1,106 @@
+/*
+ * mailcow-cert-push: the pass that a timer runs, and that nearly always has nothing to do. That much is found
+ * out here, with no library but those of the configuration and the state; for all else the process becomes
+ * mailcow-cert-push-worker, whose libraries (libssh2, OpenSSL, libsystemd) take longer to load than the
+ * answer takes.
+ */
+#include "pusher/arguments.h"
+#include "pusher/unchanged.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <string.h>
+
+#define WORKER "mailcow-cert-push-worker"
+
+/* Beside this program as `make install` lays them out (bin and libexec), or in the same folder as `make`
+ * does. */
+static int become_worker(char **argv, struct error *err)
+{
+    char self[PATH_MAX], path[PATH_MAX + 64];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0)
+        return error_errno(err, "/proc/self/exe", "readlink");
+    self[n] = '\0';
+    const char *folder = dirname(self);
+    snprintf(path, sizeof path, "%s/../libexec/" WORKER, folder);
+    execv(path, argv);
+    if (errno == ENOENT) {
+        snprintf(path, sizeof path, "%s/" WORKER, folder);
+        execv(path, argv);
+    }
+    return error_errno(err, path, "execute");
+}
+
+/* Whatever cannot be read, or is not as it was, is for the worker to deal with and to tell of. */
+static bool is_all_unchanged(const struct arguments *a, const struct push_conf *conf,
+                             const struct state *states)
+{
+    AUTO_LINEAGES struct lineage_list lineages = {0};
+    if (a->force || a->dry_run || lineage_scan(conf, &lineages, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < conf->target_count; i++)
+        if (arguments_select(a, &conf->targets[i]) &&
+            !unchanged(&states[i], conf, &conf->targets[i], &lineages, time(NULL)))
+            return false;
+    return true;
+}
+
+static void report_all(const struct arguments *a, const struct push_conf *conf, const struct state *states,
+                       struct report *report)
+{
+    for (size_t i = 0; i < conf->target_count; i++) {
+        const struct target *target = &conf->targets[i];
+        if (!arguments_select(a, target))
+            continue;
+        if (a->command == COMMAND_STATUS && !states[i].contact)
+            report_result(report,
+                          &(struct report_result){.target = target->name, .result = "never contacted"});
+        unchanged_report(&states[i], target, a->command == COMMAND_STATUS ? NULL : "unchanged", report);
+    }
+}
+
+static int run(const struct arguments *a, struct state *states, struct report *report, char **argv,
+               struct error *err)
+{
+    AUTO_PUSH_CONF struct push_conf conf = {0};
+    struct error why;
+    int rc = arguments_configure(a, &conf, err);
+    if (rc < 0)
+        return rc;
+    AUTO_CLOSE int state_fd = state_open(conf.state, a->command == COMMAND_RUN, err);
+    if (state_fd < 0)
+        return state_fd;
+    for (size_t i = 0; i < conf.target_count; i++) {
+        rc = state_read(state_fd, conf.targets[i].name, &states[i], &why);
+        if (rc && a->command == COMMAND_STATUS)
+            report_error(report, "%s: %s", conf.targets[i].name, why.text);
+    }
+    if (a->command == COMMAND_RUN && !is_all_unchanged(a, &conf, states))
+        return become_worker(argv, err);
+    report_all(a, &conf, states, report);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    AUTO_REPORT struct report *report = NULL;
+    struct arguments a;
+    struct error err = {0};
+    struct state states[PUSH_CONF_MAX_TARGETS] = {0};
+    int rc = arguments_parse(argc, argv, &a, &err);
+    if (rc < 0)
+        fprintf(stderr, "mailcow-cert-push: %s\n", err.text);
+    if (rc)
+        return rc < 0 ? error_exit_code(rc) : 0;
+    const struct report_opts opts = arguments_report(&a);
+    rc = report_new(&report, &opts, &err);
+    if (!rc)
+        rc = run(&a, states, report, argv, &err);
+    if (rc < 0 && report)
+        report_error(report, "%s", err.text);
+    for (size_t i = 0; i < PUSH_CONF_MAX_TARGETS; i++)
+        state_free(&states[i]);
+    return report ? report_end(report, error_exit_code(rc)) : error_exit_code(rc);
+}

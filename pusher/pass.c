@@ -1,0 +1,435 @@
+#include "pusher/pass.h"
+#include "common/client.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "pusher/candidate.h"
+#include "pusher/ssh.h"
+#include "pusher/state.h"
+#include "pusher/unchanged.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* A deployment that waits for another one and for slow services is answered within minutes, or asked for
+ * again. */
+#define SESSION_MS      600000
+#define KNOWN_HOSTS_MAX (1024 * 1024)
+#define IDENTITY_MAX    (64 * 1024)
+
+/* What is known of one want in this pass. */
+struct plan {
+    const struct want *want;
+    const struct lineage *lineage; /* chosen; NULL: none */
+    struct secret bundle;          /* loaded, to be sent */
+    char fingerprint[65];          /* of the bundle, or of the chosen lineage */
+    time_t not_after;
+    bool sent;
+    bool accepted;
+    bool served; /* the verdict's, or the greeting's, word */
+    int rc;
+};
+
+struct pass {
+    const struct pass_opts *opts;
+    struct state state;
+    struct client_greeting greeting;
+    struct plan *plans; /* one for each want of the greeting */
+    struct wire *wire;
+};
+
+static void pass_free(struct pass *p)
+{
+    for (size_t i = 0; p->plans && i < p->greeting.wants.count; i++)
+        secret_wipe(&p->plans[i].bundle);
+    free(p->plans);
+    state_free(&p->state);
+    client_greeting_free(&p->greeting);
+    wire_free(p->wire);
+}
+
+static void report_plan(const struct pass *p, const struct plan *plan, const char *result, const char *detail)
+{
+    report_result(p->opts->report, &(struct report_result){
+                                       .target = p->opts->target->name,
+                                       .want = plan->want->id,
+                                       .result = result,
+                                       .lineage = plan->lineage ? plan->lineage->name : NULL,
+                                       .fingerprint = plan->fingerprint,
+                                       .not_after = plan->not_after,
+                                       .detail = detail,
+                                       .failed = plan->rc < 0,
+                                   });
+}
+
+/* ---- connecting ---- */
+
+static void on_step(void *ctx, enum ssh_step step, const char *detail, int64_t us)
+{
+    static const char *const words[] = {
+        [SSH_CONNECTED] = "connected",
+        [SSH_HOST_KEY] = "host-key",
+        [SSH_AUTHENTICATED] = "authenticated",
+        [SSH_OPEN] = "opened",
+    };
+    const struct pass *p = ctx;
+    report_step(p->opts->report, "%s us=%lld%s%s", words[step], (long long)us, *detail ? ": " : "", detail);
+}
+
+static int read_credentials(const struct target *target, struct secret *key, struct secret *known_hosts,
+                            struct error *err)
+{
+    int rc = file_read(AT_FDCWD, target->key, FILE_FOLLOW | FILE_PRIVATE_KEY, key, NULL, err);
+    if (!rc)
+        rc = file_read(AT_FDCWD, target->known_hosts, FILE_FOLLOW, known_hosts, NULL, err);
+    if (!rc)
+        rc = secret_append(known_hosts, "", 0); /* terminated even when the file is empty */
+    if (!rc && memchr(known_hosts->data, '\0', known_hosts->len))
+        rc = error_set(err, E_CONFIG, "%s: not a known_hosts file: NUL bytes", target->known_hosts);
+    return rc == 0 ? 0 : (err->code = E_CONFIG);
+}
+
+static int open_session(struct pass *p, struct ssh **out, struct error *err)
+{
+    const struct target *target = p->opts->target;
+    AUTO_SECRET struct secret key = SECRET(IDENTITY_MAX);
+    AUTO_SECRET struct secret known_hosts = SECRET(KNOWN_HOSTS_MAX);
+    int rc = read_credentials(target, &key, &known_hosts, err);
+    if (rc < 0)
+        return rc;
+    const struct ssh_opts opts = {
+        .host = target->host,
+        .port = (uint16_t)target->port,
+        .user = target->user,
+        .key = &key,
+        .key_path = target->key,
+        .known_hosts = (const char *)known_hosts.data,
+        .known_hosts_path = target->known_hosts,
+        .connect_timeout_ms = (int)target->timeout * 1000,
+        .handshake_timeout_ms = (int)target->timeout * 1000,
+        .session_timeout_ms = SESSION_MS,
+        .on_step = on_step,
+        .ctx = p,
+    };
+    return ssh_open(out, &opts, err);
+}
+
+/* The session is over and no protocol was spoken: says what there was instead. */
+static int explain_silence(struct ssh **session, int rc, struct error *err)
+{
+    char said[300], answer[300];
+    struct error ended;
+    snprintf(answer, sizeof answer, "%.*s", (int)sizeof answer - 1,
+             rc == CLIENT_NO_GREETING ? err->text : "");
+    int ssh_rc = ssh_close(*session, said, sizeof said, &ended);
+    *session = NULL;
+    if (rc == WIRE_END && ssh_rc < 0)
+        return error_set(err, ssh_rc, "%s", ended.text);
+    if (rc == CLIENT_NO_GREETING)
+        return error_set(
+            err, E_CONFIG,
+            "the forced command is missing: a shell or another program answers (%s); the key's line in "
+            "authorized_keys must begin with restrict,command=\"(the path of mailcow-cert-receive)\"",
+            answer);
+    return error_set(err, E_CONFIG,
+                     "the forced command is missing or does not start: the mail host ended the session "
+                     "without a greeting%s%s",
+                     said[0] ? "; it says: " : "", said);
+}
+
+/* ---- choosing ---- */
+
+static const struct state_want *recall(const struct pass *p, const char *id)
+{
+    for (size_t i = 0; i < p->state.names.count; i++)
+        if (strcmp(p->state.wants[i].id, id) == 0)
+            return &p->state.wants[i];
+    return NULL;
+}
+
+static void use_cert(struct plan *plan, const struct cert *c)
+{
+    memcpy(plan->fingerprint, cert_info(c)->fingerprint, sizeof plan->fingerprint);
+    plan->not_after = cert_info(c)->not_after;
+}
+
+static int load(struct plan *plan, struct error *err)
+{
+    AUTO_CERT struct cert *c = NULL;
+    int rc = candidate_load(plan->lineage, &plan->bundle, &c, err);
+    if (rc < 0)
+        return rc;
+    use_cert(plan, c);
+    const char *missing =
+        cert_first_uncovered(c, (const char *const *)plan->want->names, plan->want->name_count);
+    if (missing)
+        return error_set(err, E_TEMPORARY, "lineage %s was just renewed and no longer covers %s",
+                         plan->lineage->name, missing);
+    return 0;
+}
+
+/* Decides about one want: nothing (served already), or a bundle to send. */
+static void choose(struct pass *p, struct plan *plan)
+{
+    struct error err;
+    int64_t start = clock_us();
+    plan->lineage = candidate_choose(p->opts->lineages, plan->want, time(NULL), &err);
+    if (!plan->lineage) {
+        plan->rc = err.code;
+        report_plan(p, plan, "missing", err.text);
+        return;
+    }
+    use_cert(plan, plan->lineage->cert);
+    report_step(p->opts->report, "chosen want=%s lineage=%s fingerprint=%s us=%lld", plan->want->id,
+                plan->lineage->name, plan->fingerprint, (long long)(clock_us() - start));
+    bool same = strcmp(plan->want->installed, plan->fingerprint) == 0 && plan->want->served;
+    plan->served = same && !p->opts->force;
+    if (plan->served || p->opts->dry_run)
+        return;
+    plan->rc = load(plan, &err);
+    if (plan->rc < 0)
+        report_plan(p, plan, "unreadable", err.text);
+}
+
+static int choose_all(struct pass *p, struct error *err)
+{
+    p->plans = calloc(p->greeting.wants.count + 1, sizeof *p->plans);
+    if (!p->plans)
+        return error_memory(err);
+    for (size_t i = 0; i < p->greeting.wants.count; i++) {
+        struct plan *plan = &p->plans[i];
+        plan->want = &p->greeting.wants.list[i];
+        secret_init(&plan->bundle, SECRET_MAX);
+        choose(p, plan);
+    }
+    return 0;
+}
+
+/* ---- sending ---- */
+
+static int send_bundle(struct pass *p, struct plan *plan, struct error *err)
+{
+    char digest[65];
+    int64_t start = clock_us();
+    if (!cert_sha256(digest, plan->bundle.data, plan->bundle.len))
+        return error_memory(err);
+    int rc = wire_write_line(p->wire, err, "PUT %s %zu %s", plan->want->id, plan->bundle.len, digest);
+    if (!rc)
+        rc = wire_write_bytes(p->wire, plan->bundle.data, plan->bundle.len, err);
+    if (!rc)
+        report_step(p->opts->report, "sent want=%s bytes=%zu us=%lld", plan->want->id, plan->bundle.len,
+                    (long long)(clock_us() - start));
+    secret_wipe(&plan->bundle);
+    plan->sent = !rc;
+    return rc;
+}
+
+/* Everything goes out in one flight; the answers come in the same order. */
+static int send_all(struct pass *p, struct error *err)
+{
+    bool any = false;
+    int rc = wire_write_line(p->wire, err, "HELLO %d mailcow-cert-push/%s", WIRE_PROTOCOL, VERSION);
+    for (size_t i = 0; !rc && i < p->greeting.wants.count; i++) {
+        struct plan *plan = &p->plans[i];
+        if (plan->bundle.len)
+            rc = send_bundle(p, plan, err);
+        any = any || plan->sent;
+    }
+    if (rc)
+        return rc;
+    return wire_write_line(p->wire, err, any ? p->opts->force ? "DEPLOY force" : "DEPLOY" : "QUIT");
+}
+
+/* ---- the verdict ---- */
+
+static int read_answer(struct pass *p, struct plan *plan, struct error *err)
+{
+    struct client_reply reply;
+    int rc = client_read_reply(p->wire, p->opts->report, NULL, NULL, &reply, err);
+    if (rc)
+        return rc;
+    plan->rc = client_result(reply.code);
+    plan->accepted = !plan->rc;
+    if (plan->accepted)
+        report_step(p->opts->report, "%s", reply.text);
+    else
+        report_plan(p, plan, "rejected", wire_free_text(reply.text));
+    return 0;
+}
+
+static void on_verdict(void *ctx, int code, const char *text)
+{
+    struct pass *p = ctx;
+    struct client_want row;
+    if (!client_parse_want(text, &row))
+        return;
+    for (size_t i = 0; i < p->greeting.wants.count; i++) {
+        struct plan *plan = &p->plans[i];
+        if (strcmp(plan->want->id, row.id) == 0 && plan->accepted)
+            plan->served = client_result(code) == 0 && strcmp(row.fingerprint, plan->fingerprint) == 0;
+    }
+}
+
+static void report_verdict(struct pass *p, const struct client_reply *verdict)
+{
+    for (size_t i = 0; i < p->greeting.wants.count; i++) {
+        struct plan *plan = &p->plans[i];
+        if (!plan->accepted)
+            continue;
+        int rc = client_result(verdict->code);
+        plan->rc = rc || plan->served ? rc : E_FAILED;
+        if (!plan->rc)
+            report_plan(p, plan, verdict->code == WIRE_UNCHANGED ? "unchanged" : "deployed", NULL);
+        else
+            report_plan(p, plan, plan->rc == E_TEMPORARY ? "pending" : "failed",
+                        *wire_free_text(verdict->text) ? wire_free_text(verdict->text)
+                                                       : "the mail host serves another certificate");
+    }
+}
+
+static int read_verdict(struct pass *p, struct error *err)
+{
+    struct client_reply verdict = {0};
+    int rc = 0;
+    bool any = false;
+    for (size_t i = 0; !rc && i < p->greeting.wants.count; i++)
+        if (p->plans[i].sent) {
+            rc = read_answer(p, &p->plans[i], err);
+            any = any || p->plans[i].accepted;
+        }
+    if (!rc)
+        rc = client_read_reply(p->wire, p->opts->report, on_verdict, p, &verdict, err);
+    if (rc == WIRE_END)
+        return error_set(err, E_TEMPORARY,
+                         "the connection was cut before the verdict; it will be asked for again");
+    if (!rc && any)
+        report_verdict(p, &verdict);
+    return rc;
+}
+
+/* ---- the state ---- */
+
+/* Only what the deployer's word says to be served is recorded; the rest is tried again by the next pass. */
+static int record(struct pass *p, struct error *err)
+{
+    AUTO_STATE struct state new = {.contact = time(NULL)};
+    size_t count = p->greeting.wants.count;
+    new.wants = calloc(count + 1, sizeof *new.wants);
+    if (!new.wants)
+        return error_memory(err);
+    new.names = p->greeting.wants; /* the greeting is read no more */
+    p->greeting.wants = (struct want_list){0};
+    for (size_t i = 0; i < count; i++) {
+        const struct plan *plan = &p->plans[i];
+        const struct state_want *before = recall(p, plan->want->id);
+        struct state_want *want = &new.wants[i];
+        strcpy(want->id, plan->want->id);
+        if (plan->served) {
+            memcpy(want->fingerprint, plan->fingerprint, sizeof want->fingerprint);
+            memcpy(want->lineage, plan->lineage->name, sizeof want->lineage);
+            want->not_after = plan->not_after;
+        } else if (before) {
+            memcpy(want->lineage, before->lineage, sizeof want->lineage);
+        }
+    }
+    free(p->plans);
+    p->plans = NULL;
+    int rc = state_sign(&new, p->opts->target, p->opts->lineages, err);
+    return rc ? rc : state_write(p->opts->state_fd, p->opts->target->name, &new, err);
+}
+
+/* Something was sent and no verdict came: what the last one said is no longer known to hold. */
+static void forget(struct pass *p)
+{
+    struct error ignored;
+    for (size_t i = 0; i < p->state.names.count; i++)
+        p->state.wants[i].fingerprint[0] = '\0';
+    if (p->state.names.count)
+        state_write(p->opts->state_fd, p->opts->target->name, &p->state, &ignored);
+}
+
+/* ---- the pass ---- */
+
+static int finish_dry(struct pass *p)
+{
+    int worst = 0;
+    for (size_t i = 0; i < p->greeting.wants.count; i++) {
+        struct plan *plan = &p->plans[i];
+        worst = error_worse(worst, plan->rc);
+        if (!plan->rc)
+            report_plan(p, plan, plan->served ? "unchanged" : "would be pushed", NULL);
+    }
+    return worst;
+}
+
+static int finish(struct pass *p, struct error *err)
+{
+    int worst = 0;
+    for (size_t i = 0; i < p->greeting.wants.count; i++) {
+        struct plan *plan = &p->plans[i];
+        worst = error_worse(worst, plan->rc);
+        if (!plan->rc && !plan->sent)
+            report_plan(p, plan, "unchanged", NULL);
+    }
+    int rc = record(p, err);
+    return rc < 0 ? error_wrap(err, "record the verdict") : worst;
+}
+
+static int converse(struct pass *p, struct ssh **session, struct error *err)
+{
+    int64_t start = clock_us();
+    wire_set_deadline(p->wire, clock_ms() + SESSION_MS);
+    candidate_parse(p->opts->lineages, p->opts->report); /* while the greeting is under way */
+    int rc = client_read_greeting(p->wire, &p->greeting, err);
+    if (rc > 0)
+        return explain_silence(session, rc, err);
+    if (rc < 0)
+        return rc;
+    report_step(p->opts->report, "greeted host=%s wants=%zu us=%lld", p->greeting.host,
+                p->greeting.wants.count, (long long)(clock_us() - start));
+    rc = choose_all(p, err);
+    if (rc < 0)
+        return rc;
+    if (p->opts->dry_run)
+        return finish_dry(p);
+    rc = send_all(p, err);
+    if (!rc)
+        rc = read_verdict(p, err);
+    if (rc)
+        forget(p);
+    return rc ? rc : finish(p, err);
+}
+
+static int connect_and_push(struct pass *p, struct error *err)
+{
+    struct ssh *session = NULL;
+    char ignored[8];
+    struct error ended;
+    int rc = open_session(p, &session, err);
+    if (!rc)
+        rc = wire_new(&p->wire, ssh_fd(session), err);
+    if (!rc)
+        rc = converse(p, &session, err);
+    if (session)
+        ssh_close(session, ignored, sizeof ignored, &ended);
+    return rc;
+}
+
+int pass_run(const struct pass_opts *opts)
+{
+    CLEANUP(pass_free) struct pass p = {.opts = opts};
+    struct error err = {0};
+    int rc = state_read(opts->state_fd, opts->target->name, &p.state, &err);
+    if (rc)
+        report_error(opts->report, "%s: %s; it is asked for again", opts->target->name, err.text);
+    err.text[0] = '\0';
+    if (!opts->force && !opts->dry_run &&
+        unchanged(&p.state, opts->conf, opts->target, opts->lineages, time(NULL))) {
+        unchanged_report(&p.state, opts->target, "unchanged", opts->report);
+        return 0;
+    }
+    rc = connect_and_push(&p, &err);
+    if (rc < 0 && err.text[0])
+        report_error(opts->report, "%s: %s", opts->target->name, err.text);
+    return rc;
+}

@@ -1,0 +1,137 @@
+#include "pusher/push_conf.h"
+
+#include <string.h>
+
+static bool is_word(const char *item)
+{
+    return *item && *item != '-' && !strpbrk(item, " \t");
+}
+
+#define AT(type, field) offsetof(struct type, field)
+
+static const struct conf_key push_keys[] = {
+    {.name = "state", .type = CONF_PATH, .offset = AT(push_conf, state)},
+    {.name = "verify_every",
+     .type = CONF_DURATION,
+     .offset = AT(push_conf, verify_every),
+     .min = 60,
+     .max = 31536000},
+};
+static const struct conf_key source_keys[] = {
+    {.name = "path", .type = CONF_PATH, .offset = AT(source, path)},
+    {.name = "cert", .type = CONF_PATH, .offset = AT(source, cert)},
+    {.name = "key", .type = CONF_PATH, .offset = AT(source, key)},
+};
+static const struct conf_key target_keys[] = {
+    {.name = "host",
+     .type = CONF_STRING,
+     .offset = AT(target, host),
+     .accepts = is_word,
+     .expected = "a host name"},
+    {.name = "port", .type = CONF_NUMBER, .offset = AT(target, port), .min = 1, .max = 65535},
+    {.name = "user",
+     .type = CONF_STRING,
+     .offset = AT(target, user),
+     .accepts = is_word,
+     .expected = "a user name"},
+    {.name = "key", .type = CONF_PATH, .offset = AT(target, key)},
+    {.name = "known_hosts", .type = CONF_PATH, .offset = AT(target, known_hosts)},
+    {.name = "timeout", .type = CONF_DURATION, .offset = AT(target, timeout), .min = 1, .max = 600},
+};
+
+static void *push_record(void *config, const char *instance)
+{
+    (void)instance;
+    return config;
+}
+
+static void *source_record(void *config, const char *instance)
+{
+    struct push_conf *s = config;
+    for (size_t i = 0; i < s->source_count; i++)
+        if (strcmp(s->sources[i].name, instance) == 0)
+            return &s->sources[i];
+    if (s->source_count == PUSH_CONF_MAX_SOURCES)
+        return NULL;
+    struct source *source = &s->sources[s->source_count];
+    return conf_set_string(&source->name, instance) < 0 ? NULL : &s->sources[s->source_count++];
+}
+
+static void *target_record(void *config, const char *instance)
+{
+    struct push_conf *s = config;
+    for (size_t i = 0; i < s->target_count; i++)
+        if (strcmp(s->targets[i].name, instance) == 0)
+            return &s->targets[i];
+    if (s->target_count == PUSH_CONF_MAX_TARGETS)
+        return NULL;
+    struct target *target = &s->targets[s->target_count];
+    target->port = 22;
+    target->timeout = 30; /* at 30 % packet loss a handshake was seen to take 21 s */
+    if (conf_set_string(&target->name, instance) < 0 || conf_set_string(&target->user, "certsync") < 0 ||
+        conf_set_string(&target->key, "/etc/mailcow-certsync/id_ed25519") < 0 ||
+        conf_set_string(&target->known_hosts, "/etc/mailcow-certsync/known_hosts") < 0)
+        return NULL;
+    return &s->targets[s->target_count++];
+}
+
+#define KEYS(table) .keys = table, .key_count = sizeof table / sizeof *table
+
+static const struct conf_section sections[] = {
+    {.name = "push", .record = push_record, KEYS(push_keys)},
+    {.name = "source", .named = true, .record = source_record, KEYS(source_keys)},
+    {.name = "target", .named = true, .record = target_record, KEYS(target_keys)},
+};
+
+static void check_sources(const struct push_conf *s, const char *path, struct problems *problems)
+{
+    if (!s->source_count)
+        problem_add(problems, "%s: no [source NAME]: say where the lineages are", path);
+    for (size_t i = 0; i < s->source_count; i++) {
+        const struct source *source = &s->sources[i];
+        if (source->path ? source->cert || source->key : !source->cert || !source->key)
+            problem_add(problems, "%s: [source %s]: it needs either path, or cert and key", path,
+                        source->name);
+    }
+}
+
+static void check_targets(const struct push_conf *s, const char *path, struct problems *problems)
+{
+    if (!s->target_count)
+        problem_add(problems, "%s: no [target NAME]: say where to push", path);
+    for (size_t i = 0; i < s->target_count; i++)
+        if (!s->targets[i].host)
+            problem_add(problems, "%s: [target %s]: host is missing", path, s->targets[i].name);
+}
+
+int push_conf_read(const char *path, struct push_conf *out, struct problems *problems)
+{
+    *out = (struct push_conf){.verify_every = 86400};
+    if (conf_set_string(&out->state, "/var/lib/mailcow-cert-push") < 0)
+        return E_TEMPORARY;
+    if (conf_read(path, sections, sizeof sections / sizeof *sections, out, problems) < 0 &&
+        !out->source_count && !out->target_count)
+        return E_CONFIG;
+    check_sources(out, path, problems);
+    check_targets(out, path, problems);
+    return problems->count ? E_CONFIG : 0;
+}
+
+void push_conf_free(struct push_conf *s)
+{
+    free(s->state);
+    for (size_t i = 0; i < s->source_count; i++) {
+        free(s->sources[i].name);
+        free(s->sources[i].path);
+        free(s->sources[i].cert);
+        free(s->sources[i].key);
+    }
+    for (size_t i = 0; i < s->target_count; i++) {
+        free(s->targets[i].name);
+        free(s->targets[i].host);
+        free(s->targets[i].user);
+        free(s->targets[i].key);
+        free(s->targets[i].known_hosts);
+    }
+    *s = (struct push_conf){0};
+}

@@ -1,0 +1,44 @@
+/*
+ * push.conf, and its defaults.
+ */
+#ifndef PUSHER_PUSH_CONF_H
+#define PUSHER_PUSH_CONF_H
+
+#include "common/conf.h"
+
+#define PUSH_CONF_MAX_SOURCES 32
+#define PUSH_CONF_MAX_TARGETS 32
+
+struct source {
+    char *name;
+    char *path; /* a folder of lineages, or one lineage; NULL if cert and key are given */
+    char *cert; /* a file with leaf and chain */
+    char *key;
+};
+
+struct target {
+    char *name;
+    char *host;
+    long port;
+    char *user;
+    char *key;         /* file of the private key */
+    char *known_hosts; /* file that pins the host key */
+    int64_t timeout;   /* seconds for connecting, and again for the SSH handshake */
+};
+
+struct push_conf {
+    char *state;
+    int64_t verify_every; /* seconds */
+    struct source sources[PUSH_CONF_MAX_SOURCES];
+    size_t source_count;
+    struct target targets[PUSH_CONF_MAX_TARGETS];
+    size_t target_count;
+};
+
+#define PUSH_CONF_PATH "/etc/mailcow-certsync/push.conf"
+/* All problems are in problems; 0 or E_CONFIG. */
+int push_conf_read(const char *path, struct push_conf *out, struct problems *problems);
+void push_conf_free(struct push_conf *s);
+#define AUTO_PUSH_CONF CLEANUP(push_conf_free)
+
+#endif

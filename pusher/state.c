@@ -1,0 +1,189 @@
+#include "pusher/state.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <string.h>
+
+#define STATE_MAX (8 * 1024 * 1024)
+#define LOCK_MS   120000
+
+static void free_signatures(struct state *s)
+{
+    for (size_t i = 0; i < s->signature_count; i++)
+        free(s->signatures[i]);
+    free(s->signatures);
+    s->signatures = NULL;
+    s->signature_count = 0;
+}
+
+void state_free(struct state *s)
+{
+    free_signatures(s);
+    want_list_free(&s->names);
+    free(s->wants);
+    *s = (struct state){0};
+}
+
+/* The lock is on the folder itself and goes with its descriptor. */
+int state_open(const char *path, bool lock, struct error *err)
+{
+    AUTO_CLOSE int fd = file_open_dir(AT_FDCWD, path, true, 0700, err);
+    if (fd < 0)
+        return err->code;
+    int rc = lock ? file_lock(fd, clock_ms() + LOCK_MS, "another pass is running", err) : 0;
+    if (rc < 0)
+        return rc;
+    int out = fd;
+    fd = -1;
+    return out;
+}
+
+/* ---- reading ---- */
+
+static int parse_want(const json_t *object, struct state *s, struct error *err)
+{
+    const char *id = json_string_value(json_object_get(object, "id"));
+    const char *fingerprint = json_string_value(json_object_get(object, "fingerprint"));
+    const char *lineage = json_string_value(json_object_get(object, "lineage"));
+    const char *not_after = json_string_value(json_object_get(object, "not_after"));
+    const json_t *name;
+    struct want *want;
+    size_t i;
+    int rc = want_add(&s->names, id ? id : "", &want, err);
+    if (rc < 0)
+        return rc;
+    json_array_foreach(json_object_get(object, "names"), i, name)
+    {
+        rc = want_add_name(want, json_is_string(name) ? json_string_value(name) : "", err);
+        if (rc < 0)
+            return rc;
+    }
+    struct state_want *out = &s->wants[s->names.count - 1];
+    strcpy(out->id, want->id);
+    if (fingerprint && text_is_fingerprint(fingerprint))
+        strcpy(out->fingerprint, fingerprint);
+    snprintf(out->lineage, sizeof out->lineage, "%s", lineage ? lineage : "");
+    if (not_after && !text_parse_time(not_after, &out->not_after))
+        out->not_after = 0;
+    return 0;
+}
+
+static int add_signature(struct state *s, const char *signature, struct error *err)
+{
+    char **grown = reallocarray(s->signatures, s->signature_count + 1, sizeof *grown);
+    if (!grown)
+        return error_memory(err);
+    s->signatures = grown;
+    if (!(grown[s->signature_count] = strdup(signature)))
+        return error_memory(err);
+    s->signature_count++;
+    return 0;
+}
+
+static int parse_state(const json_t *root, struct state *s, struct error *err)
+{
+    const char *contact = json_string_value(json_object_get(root, "contact"));
+    const json_t *wants = json_object_get(root, "wants"), *item;
+    size_t i;
+    if (!contact || !text_parse_time(contact, &s->contact))
+        return error_set(err, E_FAILED, "no time of contact");
+    s->wants = calloc(json_array_size(wants) + 1, sizeof *s->wants);
+    if (!s->wants)
+        return error_memory(err);
+    int rc = 0;
+    json_array_foreach(wants, i, item) if (!rc) rc = parse_want(item, s, err);
+    json_array_foreach(json_object_get(root, "signatures"), i, item) if (!rc) rc =
+        add_signature(s, json_is_string(item) ? json_string_value(item) : "", err);
+    return rc;
+}
+
+int state_read(int dirfd, const char *target, struct state *out, struct error *err)
+{
+    char file[300];
+    json_error_t detail;
+    AUTO_SECRET struct secret text = SECRET(STATE_MAX);
+    snprintf(file, sizeof file, "%s.json", target);
+    *out = (struct state){0};
+    int rc = file_read(dirfd, file, 0, &text, NULL, err);
+    if (rc == FILE_MISSING)
+        return 0;
+    if (rc)
+        return rc < 0 ? rc : E_TEMPORARY;
+    json_auto_t *root = json_loadb((char *)text.data, text.len, 0, &detail);
+    if (!root)
+        error_set(err, E_FAILED, "line %d: %s", detail.line, detail.text);
+    if (root && parse_state(root, out, err) == 0)
+        return 0;
+    error_wrap(err, "state %s", file);
+    state_free(out);
+    return STATE_DAMAGED;
+}
+
+/* ---- writing ---- */
+
+static json_t *new_want(const struct want *names, const struct state_want *want)
+{
+    char when[TEXT_TIME_SIZE];
+    json_t *list = json_array();
+    for (size_t i = 0; i < names->name_count; i++)
+        json_array_append_new(list, json_string(names->names[i]));
+    return json_pack("{s:s, s:o, s:s, s:s, s:s}", "id", want->id, "names", list, "fingerprint",
+                     want->fingerprint, "lineage", want->lineage, "not_after",
+                     text_time(when, want->not_after));
+}
+
+int state_write(int dirfd, const char *target, const struct state *s, struct error *err)
+{
+    char file[300], when[TEXT_TIME_SIZE];
+    json_t *wants = json_array(), *signatures = json_array();
+    for (size_t i = 0; i < s->names.count; i++)
+        json_array_append_new(wants, new_want(&s->names.list[i], &s->wants[i]));
+    for (size_t i = 0; i < s->signature_count; i++)
+        json_array_append_new(signatures, json_string(s->signatures[i]));
+    json_auto_t *root = json_pack("{s:s, s:o, s:o}", "contact", text_time(when, s->contact), "wants", wants,
+                                  "signatures", signatures);
+    AUTO_FREE char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    if (!text)
+        return error_memory(err);
+    snprintf(file, sizeof file, "%s.json", target);
+    return file_replace(dirfd, file, text, strlen(text), 0600, err);
+}
+
+/* ---- comparing ---- */
+
+static void sign_target(char *out, size_t size, const struct target *target)
+{
+    snprintf(out, size, "%s:%ld %s", target->host, target->port, target->user);
+}
+
+bool state_is_current(const struct state *s, const struct target *target, const struct lineage_list *lineages)
+{
+    char address[400];
+    sign_target(address, sizeof address, target);
+    if (s->signature_count != lineages->count + 1 || strcmp(s->signatures[0], address) != 0 ||
+        !s->names.count)
+        return false;
+    for (size_t i = 0; i < lineages->count; i++)
+        if (strcmp(s->signatures[i + 1], lineages->list[i].signature) != 0)
+            return false;
+    for (size_t i = 0; i < s->names.count; i++)
+        if (!s->wants[i].fingerprint[0])
+            return false;
+    return true;
+}
+
+int state_sign(struct state *s, const struct target *target, const struct lineage_list *lineages,
+               struct error *err)
+{
+    char address[400];
+    sign_target(address, sizeof address, target);
+    free_signatures(s);
+    int rc = add_signature(s, address, err);
+    for (size_t i = 0; !rc && i < lineages->count; i++)
+        rc = add_signature(s, lineages->list[i].signature, err);
+    return rc;
+}

@@ -1,0 +1,48 @@
+/*
+ * What the pusher remembers of a target: the wants of the last contact and what is served for each, as the
+ * deployer's verdict said. Written whole and atomically, <state>/<target>.json.
+ */
+#ifndef PUSHER_STATE_H
+#define PUSHER_STATE_H
+
+#include "common/want.h"
+#include "pusher/lineage.h"
+#include "pusher/push_conf.h"
+
+struct state_want {
+    char id[WANT_ID_SIZE];
+    char fingerprint[65]; /* that the deployer says is served; "" if it is not */
+    char lineage[300];    /* that it came from */
+    time_t not_after;
+};
+
+struct state {
+    time_t contact;           /* of the last verdict; 0: never */
+    struct want_list names;   /* the wants with their names */
+    struct state_want *wants; /* one for each, in the same order */
+    char **signatures;        /* of the target's address and of the lineages, as they were at the contact */
+    size_t signature_count;
+};
+void state_free(struct state *s);
+#define AUTO_STATE CLEANUP(state_free)
+
+/* Opens the state folder (making it) and with lock waits for other passes to end. A descriptor, or a negative
+ * code with err. */
+int state_open(const char *path, bool lock, struct error *err);
+
+/* A missing file is an empty state; a damaged one too, with the reason in err and STATE_DAMAGED. */
+enum {
+    STATE_DAMAGED = 1
+};
+int state_read(int dirfd, const char *target, struct state *out, struct error *err);
+int state_write(int dirfd, const char *target, const struct state *s, struct error *err);
+
+/* Whether all is as it was at the last contact, at which every want was served. */
+bool state_is_current(const struct state *s, const struct target *target,
+                      const struct lineage_list *lineages);
+
+/* Takes over the signatures of now. */
+int state_sign(struct state *s, const struct target *target, const struct lineage_list *lineages,
+               struct error *err);
+
+#endif

@@ -1,0 +1,56 @@
+/* mailcow-cert-push-worker: what mailcow-cert-push becomes when there is something to do. */
+#include "common/journal.h"
+#include "common/process.h"
+#include "pusher/arguments.h"
+#include "pusher/pass.h"
+#include "pusher/state.h"
+
+static int push_all(const struct arguments *a, const struct push_conf *conf, int state_fd,
+                    struct report *report)
+{
+    AUTO_LINEAGES struct lineage_list lineages = {0};
+    int worst = lineage_scan(conf, &lineages, report);
+    for (size_t i = 0; i < conf->target_count; i++) {
+        const struct pass_opts opts = {
+            .conf = conf,
+            .target = &conf->targets[i],
+            .lineages = &lineages,
+            .state_fd = state_fd,
+            .force = a->force,
+            .dry_run = a->dry_run,
+            .report = report,
+        };
+        if (arguments_select(a, opts.target))
+            worst = error_worse(worst, pass_run(&opts));
+    }
+    return worst;
+}
+
+static int run(const struct arguments *a, struct report *report, struct error *err)
+{
+    AUTO_PUSH_CONF struct push_conf conf = {0};
+    int rc = arguments_configure(a, &conf, err);
+    if (rc < 0)
+        return rc;
+    AUTO_CLOSE int state_fd = state_open(conf.state, true, err);
+    return state_fd < 0 ? state_fd : push_all(a, &conf, state_fd, report);
+}
+
+int main(int argc, char **argv)
+{
+    AUTO_REPORT struct report *report = NULL;
+    struct arguments a;
+    struct error err = {0};
+    process_protect();
+    int rc = arguments_parse(argc, argv, &a, &err);
+    if (!rc) {
+        struct report_opts opts = arguments_report(&a);
+        opts.journal = journal_write;
+        rc = report_new(&report, &opts, &err);
+    }
+    if (!rc)
+        rc = run(&a, report, &err);
+    if (rc < 0 && report && err.text[0])
+        report_error(report, "%s", err.text);
+    return report ? report_end(report, error_exit_code(rc)) : error_exit_code(rc);
+}
