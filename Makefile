@@ -1,0 +1,166 @@
+# mailcow-certsync: one Makefile, not recursive. `make help` lists what it does.
+
+VERSION := 0.1.0
+O       ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+PYTHON  ?= /usr/bin/python3
+# SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (use another O= with it).
+SANITIZE ?=
+
+BINDIR     = $(PREFIX)/bin
+SBINDIR    = $(PREFIX)/sbin
+LIBEXECDIR = $(PREFIX)/libexec
+MANDIR     = $(PREFIX)/share/man
+DOCDIR     = $(PREFIX)/share/doc/mailcow-certsync
+UNITDIR    = $(PREFIX)/lib/systemd/system
+SYSUSERS   = $(PREFIX)/lib/sysusers.d
+
+CFLAGS   ?= -O2 -g
+,        := ,
+WARN     := -Wall -Wextra -Wshadow -Wpointer-arith -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes \
+            -Wwrite-strings -Wundef -Wformat=2 -Wvla -Wimplicit-fallthrough -Wunused -Wconversion -Wno-sign-conversion
+HARDEN   := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+SANFLAGS := $(if $(SANITIZE),-fsanitize=address$(,)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -U_FORTIFY_SOURCE)
+CPPALL   := -std=gnu11 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -I. $(CPPFLAGS)
+CALL      = $(CPPALL) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS) -MMD -MP
+LDALL     = $(SANFLAGS) -pie -Wl,-z,relro,-z,now,--as-needed $(LDFLAGS)
+
+MAINS    := pusher/main.c pusher/worker.c deployer/main.c deployer/receive.c
+COMMON   := $(filter-out $(MAINS),$(wildcard common/*.c))
+PUSHER   := $(filter-out $(MAINS),$(wildcard pusher/*.c))
+DEPLOYER := $(filter-out $(MAINS),$(wildcard deployer/*.c))
+HEADERS  := $(wildcard common/*.h pusher/*.h deployer/*.h)
+UNIT     := $(wildcard tests/unit/test_*.c)
+obj       = $(patsubst %.c,$(O)/%.o,$(1))
+
+LIBS_COMMON   := -lcrypto -linih -ljansson -lsystemd
+LIBS_PUSHER   := -lssh2
+LIBS_DEPLOYER := -lssl -lcurl
+
+PUSH    := $(O)/mailcow-cert-push
+WORKER  := $(O)/mailcow-cert-push-worker
+DEPLOY  := $(O)/mailcow-cert-deploy
+RECEIVE := $(O)/mailcow-cert-receive
+
+.PHONY: all
+all: $(PUSH) $(WORKER) $(DEPLOY) $(RECEIVE) ## build the programs (the default)
+
+# A pass that has nothing to do loads no more than it needs.
+$(PUSH): $(call obj,$(addprefix pusher/,main.c arguments.c lineage.c push_conf.c state.c unchanged.c)) $(O)/common.a
+	$(CC) $(LDALL) -o $@ $^ -linih -ljansson
+
+$(WORKER): $(O)/pusher/worker.o $(call obj,$(PUSHER)) $(O)/common.a
+	$(CC) $(LDALL) -o $@ $^ $(LIBS_PUSHER) $(LIBS_COMMON)
+
+$(DEPLOY): $(O)/deployer/main.o $(call obj,$(DEPLOYER)) $(O)/common.a
+	$(CC) $(LDALL) -o $@ $^ $(LIBS_DEPLOYER) $(LIBS_COMMON)
+
+# The relay links nothing of the others: no cryptography, no parser.
+$(RECEIVE): $(O)/deployer/receive.o
+	$(CC) $(LDALL) -o $@ $^
+
+$(O)/common.a: $(call obj,$(COMMON))
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(O)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CALL) -c -o $@ $<
+
+$(O)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(call obj,$(PUSHER) $(DEPLOYER)) $(O)/common.a
+	$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS_PUSHER) $(LIBS_DEPLOYER) $(LIBS_COMMON)
+
+.SECONDARY:
+-include $(wildcard $(O)/*/*.d $(O)/tests/*/*.d)
+
+# Texts name the folders that they are installed beside.
+SUBST := sed -e 's|@bindir@|$(BINDIR)|g' -e 's|@sbindir@|$(SBINDIR)|g' -e 's|@libexecdir@|$(LIBEXECDIR)|g'
+define install_text
+	install -d $(DESTDIR)$(2)
+	for f in $(1); do $(SUBST) $$f > $(DESTDIR)$(2)/$${f##*/} && chmod 644 $(DESTDIR)$(2)/$${f##*/} || exit 1; done
+endef
+
+.PHONY: install
+install: all ## install into DESTDIR below PREFIX (/usr/local)
+	install -D -m 755 $(PUSH) $(DESTDIR)$(BINDIR)/mailcow-cert-push
+	install -D -m 755 $(WORKER) $(DESTDIR)$(LIBEXECDIR)/mailcow-cert-push-worker
+	install -D -m 755 $(DEPLOY) $(DESTDIR)$(SBINDIR)/mailcow-cert-deploy
+	install -D -m 755 $(RECEIVE) $(DESTDIR)$(LIBEXECDIR)/mailcow-cert-receive
+	$(call install_text,$(wildcard docs/man/*.8),$(MANDIR)/man8)
+	$(call install_text,$(wildcard docs/man/*.5),$(MANDIR)/man5)
+	$(call install_text,$(wildcard systemd/*.service systemd/*.timer systemd/*.socket),$(UNITDIR))
+	$(call install_text,$(wildcard systemd/sysusers.d/*.conf),$(SYSUSERS))
+	$(call install_text,README.md LICENSE CHANGELOG.md $(wildcard docs/*.md conf/*.conf),$(DOCDIR))
+	$(call install_text,$(wildcard conf/sshd_config.d/*.conf),$(DOCDIR)/sshd_config.d)
+
+# ---- tests; they need root, and install the Debian packages that they need ----
+
+PACKAGES_BUILD := gcc libc6-dev make libssh2-1-dev libssl-dev libsystemd-dev libinih-dev libcurl4-openssl-dev libjansson-dev
+PACKAGES_TEST  := clang libcmocka-dev mandoc shellcheck strace systemd valgrind $(shell sed 's/#.*//' tests/lab/packages)
+
+# Installs what is missing of the packages named, and asks for nothing when nothing is.
+define install_packages
+	@missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q '^install ok' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	    echo "installing:" $$missing; \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+.PHONY: packages
+packages: ## install the Debian packages that building and testing need
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_TEST))
+
+.PHONY: demo
+demo: packages ## start the lab, renew a certificate, push it, show what every port serves
+	$(MAKE) all
+	$(PYTHON) -m tests.lab demo
+
+.PHONY: test
+test: packages ## everything: both compilers, unit tests under sanitizers, system tests
+	$(MAKE) lint unit
+	$(MAKE) system
+
+# Warnings are errors here, with both compilers; -fanalyzer would find more in C than in OpenSSL's macros.
+.PHONY: lint
+lint: ## build with gcc and clang, warnings being errors
+	$(MAKE) O=$(O)/gcc CC=gcc CFLAGS='-O2 -g -Werror' all
+	$(MAKE) O=$(O)/clang CC=clang CFLAGS='-O2 -g -Werror' all
+	shellcheck .ci/run
+
+UNIT_O    := $(O)/unit
+UNIT_RUNS := $(patsubst tests/unit/%.c,$(UNIT_O)/tests/unit/%.run,$(UNIT))
+
+.PHONY: unit
+unit: ## the unit tests, under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(MAKE) O=$(UNIT_O) SANITIZE=1 $(UNIT_RUNS)
+
+%.run: % $(O)/fixtures/made
+	FIXTURES=$(O)/fixtures $<
+
+$(O)/fixtures/made: tests/unit/fixtures.py tests/lab/pki.py
+	$(PYTHON) tests/unit/fixtures.py $(@D)
+	touch $@
+
+$(O)/tests/system/ssh_driver: $(O)/tests/system/ssh_driver.o $(call obj,$(PUSHER)) $(O)/common.a
+	$(CC) $(LDALL) -o $@ $^ $(LIBS_PUSHER) $(LIBS_COMMON)
+
+# TESTS=tests/system/test_push.py runs a part; SANITIZE=1 runs the product under the sanitizers.
+TESTS ?= tests/system
+.PHONY: system
+system: ## the system tests, on the lab's real sshd, Docker Engine, Postfix, Dovecot and nginx
+	t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
+	CERTSYNC_LAB_MAKE="O=$(O)/$(if $(SANITIZE),lab-san SANITIZE=1,lab)" $(PYTHON) -m pytest -q --basetemp="$$t/t" $(TESTS)
+
+.PHONY: bench
+bench: packages ## compare with a shell pipeline; medians, side by side
+	$(MAKE) all
+	$(PYTHON) -m tests.bench
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(O)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
