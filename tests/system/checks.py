@@ -1,0 +1,141 @@
+"""What the system tests have in common: what the hosts hold and serve, and how a push ended."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.lab import mailcow
+from tests.lab.lab import DEPLOY_STATE, PUSH, PUSH_STATE, Lab
+from tests.lab.pki import Bundle
+from tests.lab.wire import ENDPOINTS
+
+DONE, FAILED, USAGE, TEMPORARY, CONFIG = 0, 1, 64, 75, 78
+STATE = f"{PUSH_STATE}/mailcow.json"
+
+
+@pytest.fixture
+def undisturbed(installed_lab: Lab) -> Lab:
+    """As fixture product, without a reset where the test before left the mail host as it was: for many tests that change
+    nothing there."""
+    lab = installed_lab
+    if not lab.deployer or lab.deployer.poll() is not None or lab.mailcow.installed() != (lab.old.fullchain, lab.old.key):
+        lab.reset()
+        lab.start_deployer()
+    return lab
+
+
+def everywhere(bundle: Bundle) -> dict[str, str]:
+    return dict.fromkeys(ENDPOINTS, bundle.fingerprint)
+
+
+def assert_deployed(lab: Lab, bundle: Bundle) -> None:
+    """On the disk as one pair, and on every endpoint."""
+    assert lab.mailcow.installed() == (bundle.fullchain, bundle.key)
+    assert lab.served_everywhere() == everywhere(bundle)
+
+
+def spki(public_key) -> bytes:
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def installed_fingerprint(lab: Lab) -> str:
+    """Of the pair on the disk, which must be one."""
+    cert, key = lab.mailcow.installed()
+    bundle = Bundle(cert, "", key)
+    assert spki(bundle.x509.public_key()) == spki(bundle.private_key().public_key()), "a mixed pair"
+    return bundle.fingerprint
+
+
+def ssl_folder(lab: Lab) -> dict[str, tuple]:
+    """Everything that is to be seen in mailcow's SSL folder, and the folder itself."""
+    folder = lab.mail.path(mailcow.SSL)
+    names = {".": folder} | {path.name: path for path in folder.iterdir()}
+    return {name: describe(path) for name, path in sorted(names.items())}
+
+
+def describe(path) -> tuple:
+    status = os.lstat(path)
+    content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
+    times = status.st_mtime_ns if stat.S_ISREG(status.st_mode) else 0
+    return status.st_ino, stat.filemode(status.st_mode), status.st_uid, status.st_gid, times, content
+
+
+class Untouched:
+    """Within it, nothing may change on the mail host: neither the SSL folder nor what is served."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+
+    def __enter__(self) -> None:
+        self.before = ssl_folder(self.lab), self.lab.served(993)
+
+    def __exit__(self, kind, *_) -> None:
+        if not kind:
+            assert (ssl_folder(self.lab), self.lab.served(993)) == self.before
+
+
+def push_state(lab: Lab) -> dict | None:
+    return json.loads(lab.proxy.read(STATE)) if lab.proxy.exists(STATE) else None
+
+
+def recorded(lab: Lab) -> str | None:
+    """The fingerprint that the pusher has recorded as served."""
+    state = push_state(lab)
+    return state["wants"][0]["fingerprint"] or None if state else None
+
+
+def deploy_record(lab: Lab) -> dict:
+    return json.loads(lab.mail.read(f"{DEPLOY_STATE}/wants/primary/record.json"))
+
+
+def generations(lab: Lab) -> list[str]:
+    folder = lab.mail.path(f"{DEPLOY_STATE}/wants/primary")
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+
+def sessions(lab: Lab) -> list[int]:
+    """The processes of the deployer's sessions, as the machine counts them."""
+    pid = lab.deployer.inner()
+    return [int(child) for child in open(f"/proc/{pid}/task/{pid}/children").read().split()]
+
+
+def steps(result: subprocess.CompletedProcess) -> list[str]:
+    """The names of the steps of a pass with --json."""
+    return [step["step"] for step in json.loads(result.stdout)["steps"]]
+
+
+def start_push(lab: Lab, *args: str):
+    """A push with -v that runs while the test goes on."""
+    return lab.proxy.popen([PUSH, "-v", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           text=True, env=lab.environment)
+
+
+def read_until(process, step: str) -> str:
+    """Reads a running push's output up to the line of this step; its words."""
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if re.match(rf"\s+{step}\b", line):
+            return line
+    raise AssertionError(f"no step {step}:\n{''.join(seen)}{process.stderr.read()}")
+
+
+def end(process, timeout: float = 60) -> subprocess.CompletedProcess:
+    out, err = process.communicate(timeout=timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def assert_works_again(lab: Lab) -> Bundle:
+    """The next good push goes through."""
+    new = lab.renew()
+    result = lab.push()
+    assert result.returncode == DONE, result
+    assert_deployed(lab, new)
+    return new
+

@@ -1,0 +1,123 @@
+"""What must not stay wrong: damaged state, a better chain for the same leaf, words that outlive what they spoke of."""
+import fcntl
+import json
+import os
+import shutil
+
+import pytest
+
+from tests.lab.lab import DEPLOY_STATE, PUSH_STATE
+from tests.system.checks import (DONE, TEMPORARY, assert_deployed, deploy_record, generations, installed_fingerprint,
+                                 recorded)
+from tests.system.protocol import HELLO, connect, greeted, put
+
+WANT = f"{DEPLOY_STATE}/wants/primary"
+
+
+def deployed(lab):
+    new = lab.renew()
+    assert lab.push().returncode == DONE
+    return new
+
+
+def deploy(lab, *puts: bytes, last: str = "DEPLOY"):
+    """The replies to a session of the operator: one for each put, then the verdict."""
+    with connect(lab) as session:
+        session.reply()
+        session.send(HELLO, *puts, last)
+        return [session.reply() for _ in (*puts, last)]
+
+
+@pytest.mark.parametrize("damage", ["gone", "no key", "meta"])
+def test_a_lost_generation_is_pushed_again(product, damage):
+    new = deployed(product)
+    folder = product.mail.path(f"{WANT}/{deploy_record(product)['current']}")
+    if damage == "gone":
+        shutil.rmtree(folder)
+    elif damage == "no key":
+        (folder / "key.pem").unlink()
+    else:
+        (folder / "meta.json").write_text("{")
+    assert product.deploy().returncode != DONE, "nobody would know"
+    assert product.push("--force").returncode == DONE
+    assert deploy_record(product)["state"] == "served"
+    assert product.deploy("--force").returncode == DONE
+    assert_deployed(product, new)
+
+
+def test_an_intent_of_a_lost_generation_is_in_nobodys_way(product):
+    deployed(product)
+    product.mail.write(f"{DEPLOY_STATE}/intent.json",
+                       json.dumps({"want": "primary", "generation": "20200101T000000Z-0123456789ab"}), 0o600)
+    newer = product.renew(product.issue())
+    assert product.push().returncode == DONE
+    assert_deployed(product, newer)
+    assert not product.mail.exists(f"{DEPLOY_STATE}/intent.json")
+
+
+def test_the_same_leaf_with_a_better_chain_is_deployed(product):
+    """The first push came without the intermediate, which the deployer's trust file happened to hold."""
+    bundle = product.issue()
+    product.mail.write("/etc/mailcow-certsync/lab-root.pem", product.ca.root.pem + product.ca.intermediate.pem)
+    poor, verdict = deploy(product, put(bundle.cert + bundle.key))
+    assert (poor.code, verdict.code) == (250, 250)
+    assert product.mailcow.installed()[0] == bundle.cert
+    same, verdict = deploy(product, put(bundle.pem))
+    assert (same.code, verdict.code) == (251, 250), "installed and reloaded"
+    assert_deployed(product, bundle)
+    assert len(generations(product)) == 2
+
+
+def test_a_refused_bundle_does_not_leave_the_one_before_it_in_place(product):
+    """PUT good, PUT bad for the same want: nothing is deployed."""
+    deployed(product)
+    good, bad, verdict = deploy(product, put(product.issue().pem), put(product.issue(days=1, age=2).pem), last="DEPLOY force")
+    assert (good.code, bad.code, verdict.code) == (250, 550, 503)
+
+
+def test_a_slower_session_does_not_spoil_the_record(product):
+    """Judged while the old pair was installed, refused when its turn comes: a younger one is there by then."""
+    older = product.issue(age=1)
+    with connect(product) as slow:
+        slow.reply()
+        slow.send(HELLO, put(older.pem))
+        assert slow.reply().code == 250
+        new = deployed(product)
+        slow.send("DEPLOY")
+        verdict = slow.reply()
+    assert verdict.code == 554 and new.fingerprint in verdict.rows[0]
+    assert deploy_record(product)["state"] == "served"
+    assert deploy_record(product)["fingerprint"] == new.fingerprint
+    assert_deployed(product, new)
+
+
+def test_status_does_not_call_served_what_somebody_else_installed(product):
+    deployed(product)
+    product.mailcow.install(product.issue(age=1))
+    result = product.deploy("status")
+    assert "served" not in result.stdout and installed_fingerprint(product) in result.stdout
+    with connect(product) as session:
+        assert "state=none" in "\n".join(greeted(session).rows)
+
+
+def test_a_forced_push_without_its_verdict_is_asked_for_again(product):
+    new = deployed(product)
+    with product.link() as link:
+        product.push_through(link)
+        assert product.push().returncode == DONE  # the address is another one: asked, and recorded
+        link.set(cut_down=4600)
+        assert product.push("--force").returncode == TEMPORARY
+        assert not recorded(product), "what is not known is not called served"
+        link.set(cut_down=-1)
+        assert product.push().returncode == DONE
+    assert_deployed(product, new)
+
+
+def test_status_does_not_wait_for_a_pass(product):
+    deployed(product)
+    folder = os.open(product.proxy.path(PUSH_STATE), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        assert product.push("status", timeout=10).returncode == DONE
+    finally:
+        os.close(folder)

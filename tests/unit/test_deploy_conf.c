@@ -1,0 +1,150 @@
+/* deployer/deploy_conf: the defaults, every key, and what is refused. */
+#include "tests/unit/testing.h"
+
+#include "deployer/deploy_conf.h"
+
+struct reading {
+    struct deploy_conf conf;
+    struct problems problems;
+    int rc;
+};
+
+static void forget(struct reading *r)
+{
+    deploy_conf_free(&r->conf);
+    problems_free(&r->problems);
+}
+
+static void read_conf(struct reading *r, const struct directory *d, const char *text)
+{
+    forget(r);
+    r->rc = deploy_conf_read(write_text(d, "deploy.conf", text), &r->conf, &r->problems);
+    assert_int_equal(r->rc, r->problems.count ? E_CONFIG : 0);
+}
+
+static void refused(const struct directory *d, const char *text, const char *problem)
+{
+    CLEANUP(forget) struct reading r = {0};
+    read_conf(&r, d, text);
+    assert_int_equal(r.rc, E_CONFIG);
+    assert_has(r.problems.text, problem);
+    assert_int_equal(r.problems.count, 1);
+}
+
+static void has_a_default_for_everything(void **state)
+{
+    CLEANUP(forget) struct reading r = {0};
+    read_conf(&r, *state, "");
+    assert_int_equal(r.rc, 0);
+    assert_string_equal(r.conf.state, "/var/lib/mailcow-cert-deploy");
+    assert_string_equal(r.conf.socket, "/run/mailcow-cert-deploy/deploy.sock");
+    assert_string_equal(r.conf.push_user, "certsync");
+    assert_string_equal(r.conf.trust, "/etc/ssl/certs/ca-certificates.crt");
+    assert_string_equal(r.conf.mailcow, "/opt/mailcow-dockerized");
+    assert_string_equal(r.conf.docker_socket, "/var/run/docker.sock");
+    assert_int_equal(r.conf.idle, 120);
+    assert_int_equal(r.conf.verify_timeout, 30);
+    assert_int_equal(r.conf.require.count, 0);
+    assert_int_equal(r.conf.optional.count, 0);
+    assert_int_equal(r.conf.endpoints.count, 0);
+}
+
+static void reads_every_key(void **state)
+{
+    CLEANUP(forget) struct reading r = {0};
+    read_conf(&r, *state,
+              "[deploy]\nstate = /s\nsocket = /s/s\npush_user = pusher-1\ntrust = /t\nidle = 5m\n"
+              "[mailcow]\npath = /m\nrequire = mail.example.org, *.example.net\n    example.com\n"
+              "optional = nginx-mailcow\n[docker]\nsocket = /d\n"
+              "[verify]\ntimeout = 1m\nendpoints = smtp://mail.example.org:25, imaps://[::1]\n");
+    assert_int_equal(r.rc, 0);
+    assert_string_equal(r.conf.state, "/s");
+    assert_string_equal(r.conf.socket, "/s/s");
+    assert_string_equal(r.conf.push_user, "pusher-1");
+    assert_string_equal(r.conf.trust, "/t");
+    assert_int_equal(r.conf.idle, 300);
+    assert_string_equal(r.conf.mailcow, "/m");
+    assert_int_equal(r.conf.require.count, 3);
+    assert_string_equal(r.conf.require.items[2], "example.com");
+    assert_string_equal(r.conf.optional.items[0], "nginx-mailcow");
+    assert_string_equal(r.conf.docker_socket, "/d");
+    assert_int_equal(r.conf.verify_timeout, 60);
+    assert_int_equal(r.conf.endpoints.count, 2);
+    assert_string_equal(r.conf.endpoints.items[1], "imaps://[::1]");
+}
+
+static void refuses_bad_values(void **state)
+{
+    refused(*state, "[deploy]\nstate = state\n", "deploy.conf:2: state = state: expected an absolute path");
+    refused(*state, "[deploy]\npush_user = Root\n", ":2: push_user = Root: expected a user name");
+    refused(*state, "[deploy]\npush_user =\n", ":2: push_user = : expected a user name");
+    refused(*state, "[deploy]\nidle = 0\n", ":2: idle = 0: expected a duration");
+    refused(*state, "[mailcow]\nrequire = Mail.example.org\n",
+            ":2: require = Mail.example.org: expected host names in lower case");
+    refused(*state, "[mailcow]\nrequire = a.org;b.org\n", ":2: require = a.org;b.org: expected host names");
+    refused(*state, "[mailcow]\noptional = nginx\n",
+            ":2: optional = nginx: expected services: nginx-mailcow");
+    refused(*state, "[verify]\ntimeout = 4\n", ":2: timeout = 4: expected a duration");
+    refused(*state, "[verify]\ntimeout = 5m\n", ":2: timeout = 5m: expected a duration");
+    refused(*state, "[verify]\nendpoints = http://a.org\n",
+            ":2: endpoints = http://a.org: expected auto, or endpoints");
+    refused(*state, "[verify]\nendpoint = auto\n",
+            ":2: unknown key endpoint in [verify]; there are timeout, endpoints");
+    refused(*state, "[mailcow x]\npath = /a\n",
+            ":1: unknown section [mailcow x]; there are [deploy], [mailcow], [docker], [verify]");
+}
+
+static void takes_auto_or_a_list_of_endpoints(void **state)
+{
+    CLEANUP(forget) struct reading r = {0};
+    read_conf(&r, *state, "[verify]\nendpoints = auto\n");
+    assert_int_equal(r.rc, 0);
+    assert_int_equal(r.conf.endpoints.count, 0);
+    refused(*state, "[verify]\nendpoints = smtp://a.org, auto\n",
+            "endpoints: either auto or a list of endpoints, not both");
+}
+
+static void bounds_the_endpoints(void **state)
+{
+    CLEANUP(forget) struct reading r = {0};
+    char text[8000] = "[verify]\nendpoints =\n";
+    size_t n = strlen(text);
+    for (int i = 0; i < 64; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "  smtp://a.org:%d\n", i + 1);
+    read_conf(&r, *state, text);
+    assert_int_equal(r.rc, 0);
+    assert_int_equal(r.conf.endpoints.count, 64);
+    strcat(text, "  smtp://a.org:99\n");
+    refused(*state, text, "endpoints: more than 64");
+}
+
+static void refuses_a_missing_file_that_was_named(void **state)
+{
+    CLEANUP(forget) struct reading r = {0};
+    assert_int_equal(deploy_conf_read(path_in(*state, "none"), &r.conf, &r.problems), E_CONFIG);
+    assert_has(r.problems.text, "/none: read: No such file or directory");
+}
+
+static void reports_all_problems_at_once(void **state)
+{
+    CLEANUP(forget) struct reading r = {0};
+    read_conf(
+        &r, *state,
+        "[deploy]\nidle = x\nsomething\n[mailcow]\nhost = a\n[verify]\nendpoints = auto, pop3://a.org\n");
+    assert_int_equal(r.problems.count, 4);
+    assert_has(r.problems.text, "deploy.conf:2: idle");
+    assert_has(r.problems.text, "deploy.conf:3: neither");
+    assert_has(r.problems.text, "deploy.conf:5: unknown key host");
+    assert_has(r.problems.text, "deploy.conf: endpoints: either");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_DIRECTORY(has_a_default_for_everything), WITH_DIRECTORY(reads_every_key),
+        WITH_DIRECTORY(refuses_bad_values),           WITH_DIRECTORY(takes_auto_or_a_list_of_endpoints),
+        WITH_DIRECTORY(bounds_the_endpoints),         WITH_DIRECTORY(refuses_a_missing_file_that_was_named),
+        WITH_DIRECTORY(reports_all_problems_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

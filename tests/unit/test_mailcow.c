@@ -1,0 +1,284 @@
+/* deployer/mailcow: mailcow.conf as people really have it, and the wants that follow. */
+#include "tests/unit/make_cert.h"
+
+#include "common/cert.h"
+#include "deployer/mailcow.h"
+
+#define HOST "MAILCOW_HOSTNAME=mail.example.org\n"
+
+static int read_conf(const struct directory *d, const char *text, struct mailcow *out, struct error *err)
+{
+    write_text(d, "mailcow.conf", text);
+    *err = (struct error){0};
+    return mailcow_read(d->path, out, err);
+}
+
+static void hostname_is(const struct directory *d, const char *text, const char *hostname)
+{
+    struct mailcow m;
+    struct error err;
+    if (read_conf(d, text, &m, &err) != 0)
+        fail_msg("%s: %s", text, err.text);
+    assert_string_equal(m.hostname, hostname);
+}
+
+/* problem: what comes behind the path of the file. */
+static void refused(const struct directory *d, const char *text, const char *problem)
+{
+    struct mailcow m;
+    struct error err;
+    char whole[600];
+    assert_int_equal(read_conf(d, text, &m, &err), E_CONFIG);
+    snprintf(whole, sizeof whole, "%s/mailcow.conf%s", d->path, problem);
+    assert_string_equal(err.text, whole);
+    assert_int_equal(err.code, E_CONFIG);
+}
+
+static void reads_what_mailcow_generates(void **state)
+{
+    const struct directory *d = *state;
+    struct mailcow m;
+    struct error err;
+    char ssl[300];
+    assert_int_equal(
+        read_conf(d,
+                  "# ------------------------------\n# mailcow web ui configuration\n\n" HOST
+                  "MAILCOW_PASS_SCHEME=BLF-CRYPT\nDBPASS=x#y\"'\nHTTP_PORT=80\nHTTPS_PORT=8443\n"
+                  "HTTPS_BIND=127.0.0.1\nSMTP_PORT=127.0.0.1:25\nCOMPOSE_PROJECT_NAME=MailcowDockerized\n",
+                  &m, &err),
+        0);
+    assert_string_equal(m.hostname, "mail.example.org");
+    assert_string_equal(m.project, "mailcowdockerized");
+    assert_int_equal(m.https_port, 8443);
+    snprintf(ssl, sizeof ssl, "%s/data/assets/ssl", d->path);
+    assert_string_equal(m.ssl_path, ssl);
+}
+
+static void has_defaults(void **state)
+{
+    struct directory *d = *state;
+    struct mailcow m;
+    struct error err;
+    char folder[400];
+    make_folder(d, "Mailcow.Dockerized"); /* the project has its name then, as compose makes it */
+    write_text(d, "Mailcow.Dockerized/mailcow.conf", HOST);
+    snprintf(folder, sizeof folder, "%s/Mailcow.Dockerized/", d->path);
+    assert_int_equal(mailcow_read(folder, &m, &err), 0);
+    assert_string_equal(m.project, "mailcowdockerized");
+    assert_int_equal(m.https_port, 443);
+    assert_int_equal(read_conf(*state, HOST "HTTPS_PORT=\nCOMPOSE_PROJECT_NAME=\"\"\n", &m, &err), 0);
+    assert_int_equal(m.https_port, 443);
+}
+
+static void takes_quotes_off(void **state)
+{
+    hostname_is(*state, "MAILCOW_HOSTNAME=\"mail.example.org\"\n", "mail.example.org");
+    hostname_is(*state, "MAILCOW_HOSTNAME='mail.example.org'\n", "mail.example.org");
+    hostname_is(*state, "MAILCOW_HOSTNAME=\"mail.example.org\" # the mail host\n", "mail.example.org");
+    hostname_is(*state, "MAILCOW_HOSTNAME= \"mail.example.org\"  \n", "mail.example.org");
+    refused(*state, "MAILCOW_HOSTNAME=\"mail.example.org\n",
+            ":1: MAILCOW_HOSTNAME=\"mail.example.org: expected a host name");
+    refused(*state, "MAILCOW_HOSTNAME=\"mail.example.org'\n",
+            ":1: MAILCOW_HOSTNAME=\"mail.example.org': expected a host name");
+    refused(*state, "MAILCOW_HOSTNAME=\"\n", ":1: MAILCOW_HOSTNAME=\": expected a host name");
+}
+
+static void reads_crlf_and_a_missing_last_line_end(void **state)
+{
+    struct mailcow m;
+    struct error err;
+    assert_int_equal(
+        read_conf(*state,
+                  "# x\r\nMAILCOW_HOSTNAME=mail.example.org\r\nHTTPS_PORT=\"444\"\r\nCOMPOSE_PROJECT_NAME=p",
+                  &m, &err),
+        0);
+    assert_string_equal(m.hostname, "mail.example.org");
+    assert_int_equal(m.https_port, 444);
+    assert_string_equal(m.project, "p");
+}
+
+static void takes_the_last_of_duplicates(void **state)
+{
+    hostname_is(*state, "MAILCOW_HOSTNAME=old.example.org\n" HOST, "mail.example.org");
+    refused(*state, HOST "\nMAILCOW_HOSTNAME=x\n", ":3: MAILCOW_HOSTNAME=x: expected a host name");
+    refused(*state, HOST "MAILCOW_HOSTNAME=\n",
+            ": MAILCOW_HOSTNAME is not set: is this a mailcow directory?");
+}
+
+static void understands_export_comments_and_space(void **state)
+{
+    hostname_is(*state, "export MAILCOW_HOSTNAME=mail.example.org\n", "mail.example.org");
+    hostname_is(*state, "  export   MAILCOW_HOSTNAME=mail.example.org\n", "mail.example.org");
+    hostname_is(*state, "\tMAILCOW_HOSTNAME=mail.example.org \t\n", "mail.example.org");
+    hostname_is(*state, HOST "#MAILCOW_HOSTNAME=other.example.org\n # MAILCOW_HOSTNAME=other.example.org\n",
+                "mail.example.org");
+    hostname_is(*state,
+                HOST "XMAILCOW_HOSTNAME=a\nMAILCOW_HOSTNAMES=b\nMAILCOW_HOSTNAME_X=c\nMAILCOW_HOSTNAME\n",
+                "mail.example.org");
+    hostname_is(*state, "MAILCOW_HOSTNAME=mail.example.org # the mail host\n", "mail.example.org");
+    hostname_is(*state, "MAILCOW_HOSTNAME=mail.example.org\t#x\n", "mail.example.org");
+    refused(*state, "MAILCOW_HOSTNAME=mail.example.org#x\n",
+            ":1: MAILCOW_HOSTNAME=mail.example.org#x: expected a host name");
+    refused(*state, "MAILCOW_HOSTNAME=#mail.example.org\n",
+            ": MAILCOW_HOSTNAME is not set: is this a mailcow directory?");
+}
+
+static void takes_host_names_as_people_write_them(void **state)
+{
+    static const char *const wrong[] = {
+        "localhost", "mail.example.org..", "mail_1.example.org", "-a.org",
+        "a b.org",   "*.example.org",      "${X}.org",           "mail.example.org:443"};
+    char text[400], problem[400], label[256];
+    hostname_is(*state, "MAILCOW_HOSTNAME=Mail.EXAMPLE.org\n", "mail.example.org");
+    hostname_is(*state, "MAILCOW_HOSTNAME=mail.example.org.\n", "mail.example.org");
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        snprintf(text, sizeof text, "MAILCOW_HOSTNAME=%s\n", wrong[i]);
+        snprintf(problem, sizeof problem, ":1: MAILCOW_HOSTNAME=%s: expected a host name", wrong[i]);
+        refused(*state, text, problem);
+    }
+    refused(*state, "MAILCOW_HOSTNAME=a\x1b.org\n", ":1: MAILCOW_HOSTNAME=a\\x1b.org: expected a host name");
+    /* longer than a name can be: never cut to one that fits */
+    for (int i = 0; i < 127; i++)
+        memcpy(label + 2 * i, "a.", 2);
+    label[254] = 'a';
+    label[255] = '\0';
+    struct mailcow m;
+    struct error err;
+    snprintf(text, sizeof text, "MAILCOW_HOSTNAME=%s\n", label);
+    assert_int_equal(read_conf(*state, text, &m, &err), E_CONFIG);
+}
+
+static void wants_a_plain_https_port(void **state)
+{
+    static const char *const wrong[] = {"127.0.0.1:8443", "0", "65536", "https", "443 444", "-1"};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        char text[200], problem[200];
+        snprintf(text, sizeof text, HOST "\nHTTPS_PORT=%s\n", wrong[i]);
+        snprintf(problem, sizeof problem,
+                 ":3: HTTPS_PORT=%s: expected a port number (the address belongs in HTTPS_BIND)", wrong[i]);
+        refused(*state, text, problem);
+    }
+}
+
+static void wants_a_project_name(void **state)
+{
+    refused(*state, HOST "COMPOSE_PROJECT_NAME=a/b\n",
+            ":2: COMPOSE_PROJECT_NAME=a/b: expected letters, digits, - and _");
+}
+
+static void follows_a_link_to_the_file(void **state)
+{
+    const struct directory *d = *state;
+    struct mailcow m;
+    struct error err;
+    write_text(d, "elsewhere.conf", HOST);
+    assert_int_equal(symlinkat("elsewhere.conf", d->fd, "mailcow.conf"), 0);
+    assert_int_equal(mailcow_read(d->path, &m, &err), 0);
+    assert_string_equal(m.hostname, "mail.example.org");
+}
+
+static void names_a_file_that_is_missing_or_empty(void **state)
+{
+    const struct directory *d = *state;
+    struct mailcow m;
+    struct error err;
+    assert_int_equal(mailcow_read(d->path, &m, &err), E_CONFIG);
+    assert_has(err.text, "mailcow's configuration (set path in [mailcow]): ");
+    assert_has(err.text, "/mailcow.conf: open: No such file or directory");
+    refused(d, "", ": MAILCOW_HOSTNAME is not set: is this a mailcow directory?");
+    refused(d, "\n\n", ": MAILCOW_HOSTNAME is not set: is this a mailcow directory?");
+    refused(d, "HTTPS_PORT=443\n", ": MAILCOW_HOSTNAME is not set: is this a mailcow directory?");
+    assert_int_equal(unlinkat(d->fd, "mailcow.conf", 0), 0);
+    make_folder(d, "mailcow.conf");
+    assert_int_equal(mailcow_read(d->path, &m, &err), E_CONFIG);
+    assert_has(err.text, "not a regular file");
+}
+
+/* The SSL folder */
+
+static void opens_the_ssl_folder_and_no_link_to_one(void **state)
+{
+    const struct directory *d = *state;
+    struct mailcow m = {.hostname = "a.org"};
+    struct error err;
+    snprintf(m.ssl_path, sizeof m.ssl_path, "%s/ssl", d->path);
+    assert_true(mailcow_open_ssl(&m, &err) < 0);
+    assert_int_equal(err.code, E_CONFIG);
+    assert_has(err.text, "mailcow's SSL folder: ");
+    assert_has(err.text, "No such file or directory");
+    make_folder(d, "real");
+    assert_int_equal(symlinkat("real", d->fd, "ssl"), 0);
+    assert_true(mailcow_open_ssl(&m, &err) < 0);
+    assert_int_equal(unlinkat(d->fd, "ssl", 0), 0);
+    make_folder(d, "ssl");
+    int fd = mailcow_open_ssl(&m, &err);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void looks_at_what_is_installed(void **state)
+{
+    const struct directory *d = *state;
+    struct want want = {.id = WANT_PRIMARY};
+    AUTO_CERT struct cert *c = NULL;
+    struct error err;
+    char pem[4096];
+    EVP_PKEY *key = make_key();
+    cert_pem(&(struct cert_spec){.names = "DNS:mail.example.org", .from = -100 * DAY, .until = -10 * DAY},
+             key, pem, sizeof pem);
+    EVP_PKEY_free(key);
+    assert_int_equal(cert_parse(pem, strlen(pem), CERT_KEY_IGNORED, &c, &err), 0);
+    write_text(d, "cert.pem", pem);
+    mailcow_look(d->fd, &want);
+    assert_string_equal(want.installed, cert_info(c)->fingerprint);
+    assert_int_equal(want.not_after, cert_info(c)->not_after);
+    write_text(d, "cert.pem", "nonsense");
+    mailcow_look(d->fd, &want);
+    assert_string_equal(want.installed, "");
+    assert_int_equal(want.not_after, 0);
+    write_text(d, "other.pem", pem);
+    assert_int_equal(unlinkat(d->fd, "cert.pem", 0), 0);
+    assert_int_equal(symlinkat("other.pem", d->fd, "cert.pem"), 0);
+    mailcow_look(d->fd, &want);
+    assert_string_equal(want.installed, "");
+}
+
+static void wants_the_host_name_and_what_is_required(void **state)
+{
+    const struct directory *d = *state;
+    char first[] = "example.net", second[] = "mail.example.org", third[] = "*.example.com";
+    char *items[] = {first, second, third, NULL};
+    const struct deploy_conf conf = {.require = {.items = items, .count = 3}};
+    const struct mailcow m = {.hostname = "mail.example.org"};
+    AUTO_WANTS struct want_list wants = {0};
+    struct error err;
+    assert_int_equal(mailcow_wants(&m, &conf, d->fd, &wants, &err), 0);
+    assert_int_equal(wants.count, 1);
+    assert_string_equal(wants.list[0].id, "primary");
+    assert_int_equal(wants.list[0].name_count, 3);
+    assert_string_equal(wants.list[0].names[0], "mail.example.org");
+    assert_string_equal(wants.list[0].names[1], "example.net");
+    assert_string_equal(wants.list[0].names[2], "*.example.com");
+    assert_string_equal(wants.list[0].installed, "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_DIRECTORY(reads_what_mailcow_generates),
+        WITH_DIRECTORY(has_defaults),
+        WITH_DIRECTORY(takes_quotes_off),
+        WITH_DIRECTORY(reads_crlf_and_a_missing_last_line_end),
+        WITH_DIRECTORY(takes_the_last_of_duplicates),
+        WITH_DIRECTORY(understands_export_comments_and_space),
+        WITH_DIRECTORY(takes_host_names_as_people_write_them),
+        WITH_DIRECTORY(wants_a_plain_https_port),
+        WITH_DIRECTORY(wants_a_project_name),
+        WITH_DIRECTORY(follows_a_link_to_the_file),
+        WITH_DIRECTORY(names_a_file_that_is_missing_or_empty),
+        WITH_DIRECTORY(opens_the_ssl_folder_and_no_link_to_one),
+        WITH_DIRECTORY(looks_at_what_is_installed),
+        WITH_DIRECTORY(wants_the_host_name_and_what_is_required),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

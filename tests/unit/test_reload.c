@@ -1,0 +1,207 @@
+#include "tests/unit/fake_engine.h"
+
+#include "deployer/reload.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define EXEC_ID      "feedfacefeedfacefeedfacefeedfacefeedfacefeedfacefeedfacefeedface"
+
+#define CREATED                                                                                              \
+    {                                                                                                        \
+        .request = "/exec HTTP", .status = 201, .body = "{\"Id\":\"" EXEC_ID "\"}"                           \
+    }
+#define SILENT                                                                                               \
+    {                                                                                                        \
+        .request = "/start HTTP", .status = 200, .until_close = true                                         \
+    }
+#define ENDED(code)                                                                                          \
+    {                                                                                                        \
+        .request = "/json HTTP", .status = 200, .body = "{\"Running\":false,\"ExitCode\":" code "}"          \
+    }
+
+/* What the steps were, "service/container outcome[ tolerated] (detail)" in lines. */
+struct log {
+    char text[4000];
+};
+
+static void note(void *ctx, const struct reload_step *step)
+{
+    struct log *log = ctx;
+    size_t len = strlen(log->text);
+    snprintf(log->text + len, sizeof log->text - len, "%s/%s %s%s (%s)\n", step->service,
+             step->container ? step->container : "-", reload_outcome_str(step->outcome),
+             step->tolerated ? " tolerated" : "", step->detail);
+    assert_true(step->us >= 0);
+}
+
+static struct docker_container container(const char *id, const char *service, const char *state)
+{
+    struct docker_container c = {.status = "so"};
+    snprintf(c.id, sizeof c.id, "%s", id);
+    snprintf(c.name, sizeof c.name, "mc-%s", id);
+    snprintf(c.service, sizeof c.service, "%s", service);
+    snprintf(c.state, sizeof c.state, "%s", state);
+    return c;
+}
+
+static int run(struct engine *e, const struct rule *rules, size_t rule_count, struct docker_container *list,
+               size_t count, const char *const *optional, struct log *log, struct error *err)
+{
+    AUTO_DOCKER struct docker *d = NULL;
+    struct docker_containers containers = {.list = list, .count = count};
+    struct reload_opts opts = {.optional = optional, .on_step = note, .ctx = log};
+    engine_start(e, rules, rule_count);
+    assert_int_equal(docker_new(&d, e->path, err), 0);
+    return reload_run(d, &containers, &opts, err);
+}
+
+static const struct rule good[] = {PING_141, CREATED, SILENT, ENDED("0")};
+
+static void reloads_every_container_in_order(void **state)
+{
+    struct engine *e = *state;
+    struct log log = {0};
+    struct error err = {0};
+    struct docker_container list[] = {
+        container("d1", "dovecot-mailcow", "running"),        container("n1", "nginx-mailcow", "running"),
+        container("t1", "postfix-tlspol-mailcow", "running"), container("p1", "postfix-mailcow", "running"),
+        container("n2", "nginx-mailcow", "running"),          container("n3", "nginx-mailcow", "exited"),
+    };
+    assert_int_equal(run(e, good, COUNT(good), list, COUNT(list), NULL, &log, &err), 0);
+    assert_string_equal(log.text, "nginx-mailcow/mc-n1 done ()\n"
+                                  "nginx-mailcow/mc-n2 done ()\n"
+                                  "nginx-mailcow/mc-n3 not running tolerated (exited: so)\n"
+                                  "postfix-mailcow/mc-p1 done ()\n"
+                                  "dovecot-mailcow/mc-d1 done ()\n");
+    assert_null(strstr(e->notes->requests, "/t1/"));
+    assert_null(strstr(e->notes->requests, "/n3/"));
+    const char *p = strstr(e->notes->requests, "/containers/p1/exec");
+    assert_non_null(strstr(e->notes->requests, "[\"timeout\",\"20\",\"nginx\",\"-s\",\"reload\"]"));
+    assert_non_null(strstr(p, "[\"timeout\",\"20\",\"postfix\",\"-c\",\"/opt/postfix/conf\",\"reload\"]"));
+    assert_non_null(strstr(p, "[\"timeout\",\"20\",\"dovecot\",\"reload\"]"));
+}
+
+static void is_incomplete_without_a_running_container(void **state)
+{
+    static const char *const states[] = {"exited", "paused", "restarting", "created", "dead", "removing"};
+    for (size_t i = 0; i < COUNT(states); i++) {
+        struct log log = {0};
+        struct error err = {0};
+        char expected[300];
+        struct docker_container list[] = {container("n1", "nginx-mailcow", states[i]),
+                                          container("d1", "dovecot-mailcow", "running")};
+        int r = run(*state, good, COUNT(good), list, COUNT(list), NULL, &log, &err);
+        assert_int_equal(r, RELOAD_INCOMPLETE);
+        snprintf(expected, sizeof expected,
+                 "nginx-mailcow/mc-n1 not running (%s: so)\n"
+                 "postfix-mailcow/- absent (no container of this service)\n"
+                 "dovecot-mailcow/mc-d1 done ()\n",
+                 states[i]);
+        assert_string_equal(log.text, expected);
+        engine_stop(*state);
+    }
+}
+
+static void tolerates_what_is_optional(void **state)
+{
+    static const char *const optional[] = {"nginx-mailcow", "postfix-mailcow", NULL};
+    struct log log = {0};
+    struct error err = {0};
+    struct docker_container list[] = {container("n1", "nginx-mailcow", "paused"),
+                                      container("d1", "dovecot-mailcow", "running")};
+    assert_int_equal(run(*state, good, COUNT(good), list, COUNT(list), optional, &log, &err), 0);
+    assert_string_equal(log.text, "nginx-mailcow/mc-n1 not running tolerated (paused: so)\n"
+                                  "postfix-mailcow/- absent tolerated (no container of this service)\n"
+                                  "dovecot-mailcow/mc-d1 done ()\n");
+}
+
+/* A paused one holds the old certificate, a restarting one is in trouble. */
+static void tolerates_only_stopped_siblings(void **state)
+{
+    struct log log = {0};
+    struct error err = {0};
+    struct docker_container list[] = {
+        container("n1", "nginx-mailcow", "running"),
+        container("p1", "postfix-mailcow", "running"),
+        container("d1", "dovecot-mailcow", "running"),
+        container("d2", "dovecot-mailcow", "paused"),
+    };
+    int r = run(*state, good, COUNT(good), list, COUNT(list), NULL, &log, &err);
+    assert_int_equal(r, RELOAD_INCOMPLETE);
+    assert_non_null(strstr(log.text, "dovecot-mailcow/mc-d2 not running (paused: so)\n"));
+}
+
+static void goes_on_after_a_failed_reload(void **state)
+{
+    static const char *const optional[] = {"nginx-mailcow", NULL};
+    struct log log = {0};
+    struct error err = {0};
+    struct docker_container list[] = {container("n1", "nginx-mailcow", "running"),
+                                      container("p1", "postfix-mailcow", "running"),
+                                      container("d1", "dovecot-mailcow", "running")};
+    const struct rule rules[] = {
+        PING_141,
+        {.request = "/p1/exec", .status = 409, .body = "{\"message\":\"Container p1 is restarting\"}"},
+        CREATED,
+        {.request = "/start HTTP",
+         .status = 200,
+         .body = "\2\0\0\0\0\0\0\x0f[emerg] \x1b key\n\n",
+         .body_len = 23,
+         .until_close = true,
+         .once = true},
+        SILENT,
+        {.request = "/json HTTP", .status = 200, .body = "{\"Running\":false,\"ExitCode\":1}", .once = true},
+        ENDED("0")};
+    int r = run(*state, rules, COUNT(rules), list, COUNT(list), optional, &log, &err);
+    assert_int_equal(r, RELOAD_INCOMPLETE);
+    assert_non_null(strstr(log.text, "nginx-mailcow/mc-n1 failed (exit code 1: [emerg] \\x1b key)\n"));
+    assert_non_null(strstr(log.text, "postfix-mailcow/mc-p1 failed (docker at "));
+    assert_non_null(strstr(log.text, "HTTP 409: Container p1 is restarting)\n"));
+    assert_non_null(strstr(log.text, "dovecot-mailcow/mc-d1 done ()\n"));
+}
+
+/* Only the engine's silence ends the run, not that of one container. */
+static void tells_a_lost_engine_from_a_container_in_trouble(void **state)
+{
+    static const struct {
+        struct rule rules[6];
+        int result;
+    } cases[] = {
+        {{PING_141, {.request = "/p1/exec", .fault = FAULT_CLOSE}, CREATED, SILENT, ENDED("0")},
+         RELOAD_INCOMPLETE},
+        {{{.request = "/_ping", .status = 200, .headers = "Api-Version: 1.41\r\n", .once = true},
+          {.request = "/p1/exec", .fault = FAULT_CLOSE},
+          {.request = "/_ping", .fault = FAULT_CLOSE},
+          CREATED,
+          SILENT,
+          ENDED("0")},
+         E_TEMPORARY},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct log log = {0};
+        struct error err = {0};
+        size_t count = cases[i].rules[5].request ? 6 : 5;
+        struct docker_container list[] = {container("n1", "nginx-mailcow", "running"),
+                                          container("p1", "postfix-mailcow", "running"),
+                                          container("d1", "dovecot-mailcow", "running")};
+        int r = run(*state, cases[i].rules, count, list, COUNT(list), NULL, &log, &err);
+        assert_int_equal(r, cases[i].result);
+        assert_non_null(strstr(log.text, "postfix-mailcow/mc-p1 failed"));
+        assert_int_equal(strstr(log.text, "dovecot-mailcow/mc-d1 done") != NULL, r == RELOAD_INCOMPLETE);
+        engine_stop(*state);
+    }
+}
+
+#define WITH_ENGINE(test) cmocka_unit_test_setup_teardown(test, engine_setup, engine_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_ENGINE(reloads_every_container_in_order),
+        WITH_ENGINE(is_incomplete_without_a_running_container),
+        WITH_ENGINE(tolerates_what_is_optional),
+        WITH_ENGINE(tolerates_only_stopped_siblings),
+        WITH_ENGINE(goes_on_after_a_failed_reload),
+        WITH_ENGINE(tells_a_lost_engine_from_a_container_in_trouble),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

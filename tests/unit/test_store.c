@@ -1,0 +1,500 @@
+/* deployer/store: generations, records, the intent and the lock, and what is refused or damaged. */
+#include <stdbool.h>
+
+#include "tests/unit/testing.h"
+
+#include "common/clock.h"
+#include "deployer/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sys/wait.h>
+
+#define FINGERPRINT "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define OTHER       "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+#define START       1795244520 /* 2026-11-21T07:02:00Z */
+
+static struct store *opened(const struct directory *d)
+{
+    struct store *s = NULL;
+    struct error err = {.text = ""};
+    int rc = store_open(&s, path_in(d, "state"), &err);
+    assert_string_equal(err.text, "");
+    assert_int_equal(rc, 0);
+    return s;
+}
+
+static void make_verdict(struct judge_verdict *v, const char *fingerprint)
+{
+    *v = (struct judge_verdict){.not_before = START - 86400, .not_after = START + 86400};
+    strcpy(v->fingerprint, fingerprint);
+    strcpy(v->spki, OTHER);
+    strcpy(v->key_type, "P-256");
+    strcpy(v->issuer, "CN=\"quoted\" \\x0a");
+    secret_init(&v->chain, SECRET_MAX);
+    secret_init(&v->key, SECRET_MAX);
+    assert_int_equal(secret_append(&v->chain, "the chain\n", 10), 0);
+    assert_int_equal(secret_append(&v->key, "the key\n", 8), 0);
+}
+
+/* Stages a generation at START + seconds. */
+static void stage(struct store *s, const char *want, int seconds, char *id)
+{
+    AUTO_VERDICT struct judge_verdict v;
+    struct error err = {.text = ""};
+    make_verdict(&v, FINGERPRINT);
+    int rc = store_stage(s, want, &v, START + seconds, id, &err);
+    assert_string_equal(err.text, "");
+    assert_int_equal(rc, 0);
+}
+
+static unsigned mode_of(const struct directory *d, const char *name)
+{
+    struct stat st;
+    assert_int_equal(fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW), 0);
+    return st.st_mode & 07777;
+}
+
+/* The names in a folder, sorted, separated by blanks. */
+static const char *listed(const struct directory *d, const char *folder)
+{
+    static char text[1000];
+    struct dirent **entries;
+    int count = scandir(path_in(d, folder), &entries, NULL, alphasort);
+    assert_true(count >= 2);
+    text[0] = '\0';
+    for (int i = 0; i < count; i++) {
+        const char *name = entries[i]->d_name;
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", text[0] ? " " : "", name);
+        free(entries[i]);
+    }
+    free(entries);
+    return text;
+}
+
+/* ---- the folder ---- */
+
+static void test_open(void **state)
+{
+    const struct directory *d = *state;
+    mode_t mask = umask(0);
+    store_close(opened(d));
+    umask(mask);
+    assert_int_equal(mode_of(d, "state"), 0700);
+    assert_int_equal(mode_of(d, "state/wants"), 0700);
+    store_close(opened(d));
+    store_close(NULL);
+}
+
+static void open_is_refused(const struct directory *d, const char *why)
+{
+    AUTO_STORE struct store *s = NULL;
+    struct error err = {.text = ""};
+    assert_int_equal(store_open(&s, path_in(d, "state"), &err), E_CONFIG);
+    assert_null(s);
+    assert_has(err.text, path_in(d, "state"));
+    assert_has(err.text, why);
+}
+
+static void test_open_to_others_is_refused(void **state)
+{
+    static const mode_t modes[] = {0750, 0701, 0702, 0710, 0777};
+    const struct directory *d = *state;
+    make_folder(d, "state");
+    for (size_t i = 0; i < COUNT(modes); i++) {
+        assert_int_equal(chmod(path_in(d, "state"), modes[i]), 0);
+        open_is_refused(d, "mode 0700");
+    }
+    assert_int_equal(chmod(path_in(d, "state"), 0700), 0);
+    store_close(opened(d));
+}
+
+static void test_open_of_another_is_refused(void **state)
+{
+    const struct directory *d = *state;
+    if (geteuid() != 0)
+        skip();
+    make_folder(d, "state");
+    assert_int_equal(chown(path_in(d, "state"), 1234, 0), 0);
+    open_is_refused(d, "not to uid 1234");
+}
+
+static void test_open_no_folder(void **state)
+{
+    const struct directory *d = *state;
+    struct store *s = NULL;
+    struct error err = {.text = ""};
+    write_text(d, "state", "");
+    assert_true(store_open(&s, path_in(d, "state"), &err) < 0);
+    assert_has(err.text, "Not a directory");
+    assert_true(store_open(&s, path_in(d, "no/such/folder"), &err) < 0);
+    make_folder(d, "elsewhere");
+    assert_int_equal(symlinkat("elsewhere", d->fd, "link"), 0);
+    assert_true(store_open(&s, path_in(d, "link"), &err) < 0);
+    assert_null(s);
+}
+
+/* ---- generations ---- */
+
+static void test_stage_and_load(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    AUTO_GENERATION struct generation g = {0};
+    struct error err = {.text = ""};
+    char id[STORE_GENERATION_SIZE];
+    stage(s, WANT_PRIMARY, 0, id);
+    assert_string_equal(id, "20261121T070200Z-0123456789ab");
+    assert_int_equal(store_load(s, WANT_PRIMARY, id, &g, &err), 0);
+    assert_string_equal(g.id, id);
+    assert_string_equal(g.fingerprint, FINGERPRINT);
+    assert_string_equal((char *)g.chain.data, "the chain\n");
+    assert_string_equal((char *)g.key.data, "the key\n");
+    assert_int_equal(g.not_before, START - 86400);
+    assert_int_equal(g.not_after, START + 86400);
+    assert_string_equal(listed(d, "state/wants/primary"), id);
+    assert_string_equal(listed(d, "state/wants/primary/20261121T070200Z-0123456789ab"),
+                        "cert.pem key.pem meta.json");
+    assert_int_equal(mode_of(d, "state/wants/primary/20261121T070200Z-0123456789ab"), 0700);
+    assert_int_equal(mode_of(d, "state/wants/primary/20261121T070200Z-0123456789ab/key.pem"), 0600);
+    assert_has(read_text_of(d, "state/wants/primary/20261121T070200Z-0123456789ab/meta.json"),
+               "\"issuer\": \"CN=\\\"quoted\\\" \\\\x0a\"");
+}
+
+/* The same leaf at the same second, with another chain perhaps: the time in its name is moved on. */
+static void test_stage_twice(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    char first[STORE_GENERATION_SIZE], second[STORE_GENERATION_SIZE];
+    stage(s, WANT_PRIMARY, 0, first);
+    stage(s, WANT_PRIMARY, 0, second);
+    assert_string_equal(first, "20261121T070200Z-0123456789ab");
+    assert_string_equal(second, "20261121T070201Z-0123456789ab");
+    assert_string_equal(listed(d, "state/wants/primary"),
+                        "20261121T070200Z-0123456789ab 20261121T070201Z-0123456789ab");
+}
+
+/* What a crash left of the last attempt does not get into the next. */
+static void test_stage_after_a_crash(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    AUTO_GENERATION struct generation g = {0};
+    struct error err;
+    char id[STORE_GENERATION_SIZE];
+    make_folder(d, "state/wants/primary");
+    make_folder(d, "state/wants/primary/new");
+    write_text(d, "state/wants/primary/new/key.pem", "half a k");
+    write_text(d, "state/wants/primary/new/stray", "");
+    stage(s, WANT_PRIMARY, 0, id);
+    assert_string_equal(listed(d, "state/wants/primary"), id);
+    assert_int_equal(store_load(s, WANT_PRIMARY, id, &g, &err), 0);
+    assert_string_equal((char *)g.key.data, "the key\n");
+    assert_false(is_there(d, "state/wants/primary/20261121T070200Z-0123456789ab/stray"));
+}
+
+static void load_fails(struct store *s, const char *want, const char *id, const char *why)
+{
+    AUTO_GENERATION struct generation g = {0};
+    struct error err = {.text = ""};
+    assert_true(store_load(s, want, id, &g, &err) < 0);
+    assert_has(err.text, why);
+}
+
+static void test_ids(void **state)
+{
+    static const char *const wants[] = {"", ".", "..", "../x", "a/b", "/", "/etc", "a b", "x\n", "primary/"};
+    static const char *const ids[] = {"",
+                                      ".",
+                                      "..",
+                                      "../../../../etc",
+                                      "/etc/passwd",
+                                      "new",
+                                      "record.json",
+                                      "20261121T070200Z",
+                                      "20261121T070200Z-0123456789/b",
+                                      "20261121T070200Z-0123456789abcdef0123456789",
+                                      "20261121070200Z--0123456789ab"};
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    AUTO_VERDICT struct judge_verdict v;
+    struct record record;
+    struct error err;
+    char id[STORE_GENERATION_SIZE];
+    make_verdict(&v, FINGERPRINT);
+    stage(s, WANT_PRIMARY, 0, id);
+    for (size_t i = 0; i < COUNT(wants); i++) {
+        load_fails(s, wants[i], id, "not the name of a want");
+        assert_true(store_stage(s, wants[i], &v, START, id, &err) < 0);
+        assert_true(store_read_record(s, wants[i], &record, &err) < 0);
+        assert_true(store_write_record(s, wants[i], &record, &err) < 0);
+        assert_true(store_prune(s, wants[i], "", &err) < 0);
+    }
+    for (size_t i = 0; i < COUNT(ids); i++)
+        load_fails(s, WANT_PRIMARY, ids[i], "not the name of a generation");
+    load_fails(s, WANT_PRIMARY, "20261121T070201Z-0123456789ab", "No such file");
+    load_fails(s, "mail.example.org", id, "No such file");
+    assert_string_equal(listed(d, "state/wants"), "primary");
+}
+
+static void test_damaged_generation(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    char id[STORE_GENERATION_SIZE], path[200];
+    stage(s, WANT_PRIMARY, 0, id);
+    snprintf(path, sizeof path, "state/wants/primary/%s/meta.json", id);
+    write_text(d, path, "{\"fingerprint\": \"0123\"}");
+    load_fails(s, WANT_PRIMARY, id, "no fingerprint");
+    write_text(d, path, "{\"finger");
+    load_fails(s, WANT_PRIMARY, id, "generation 20261121T070200Z-0123456789ab of primary: meta.json:1: ");
+    assert_int_equal(unlinkat(d->fd, path, 0), 0);
+    load_fails(s, WANT_PRIMARY, id, "meta.json: open: No such file");
+    stage(s, WANT_PRIMARY, 1, id);
+    snprintf(path, sizeof path, "state/wants/primary/%s/key.pem", id);
+    assert_int_equal(unlinkat(d->fd, path, 0), 0);
+    load_fails(s, WANT_PRIMARY, id, "key.pem: open: No such file");
+    assert_int_equal(symlinkat("cert.pem", d->fd, path), 0);
+    load_fails(s, WANT_PRIMARY, id, "key.pem: open: Too many");
+}
+
+static void test_prune(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    struct error err = {.text = ""};
+    struct record record = {.state = STORE_SERVED};
+    char ids[9][STORE_GENERATION_SIZE];
+    for (int i = 0; i < 9; i++)
+        stage(s, WANT_PRIMARY, i, ids[i]);
+    strcpy(record.current, ids[1]);
+    strcpy(record.previous, ids[3]);
+    assert_int_equal(store_write_record(s, WANT_PRIMARY, &record, &err), 0);
+    assert_int_equal(store_prune(s, WANT_PRIMARY, ids[2], &err), 0);
+    assert_string_equal(listed(d, "state/wants/primary"),
+                        "20261121T070201Z-0123456789ab 20261121T070202Z-0123456789ab "
+                        "20261121T070203Z-0123456789ab 20261121T070205Z-0123456789ab "
+                        "20261121T070206Z-0123456789ab 20261121T070207Z-0123456789ab "
+                        "20261121T070208Z-0123456789ab record.json");
+}
+
+/* ---- records ---- */
+
+static void test_record(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    struct error err = {.text = ""};
+    struct record got;
+    assert_int_equal(store_read_record(s, "mail.example.org", &got, &err), 0);
+    assert_int_equal(got.state, STORE_NONE);
+    assert_string_equal(got.current, "");
+    for (int state_of = STORE_NONE; state_of <= STORE_FAILED; state_of++) {
+        struct record record = {
+            .state = (enum store_state)state_of,
+            .current = "20261121T070201Z-0123456789ab",
+            .previous = "20261120T070201Z-0123456789ab",
+            .fingerprint = FINGERPRINT,
+            .not_after = START + 1,
+            .changed = START + 2,
+            .verified = state_of == STORE_SERVED ? START + 3 : 0,
+            .detail = "imaps: \"stale\" \\x00",
+        };
+        assert_int_equal(store_write_record(s, "mail.example.org", &record, &err), 0);
+        assert_int_equal(store_read_record(s, "mail.example.org", &got, &err), 0);
+        assert_int_equal(got.state, record.state);
+        assert_string_equal(got.current, record.current);
+        assert_string_equal(got.previous, record.previous);
+        assert_string_equal(got.fingerprint, record.fingerprint);
+        assert_string_equal(got.detail, record.detail);
+        assert_int_equal(got.not_after, record.not_after);
+        assert_int_equal(got.changed, record.changed);
+        assert_int_equal(got.verified, record.verified);
+    }
+    assert_string_equal(listed(d, "state/wants/mail.example.org"), "record.json");
+    assert_int_equal(mode_of(d, "state/wants/mail.example.org/record.json"), 0600);
+}
+
+static void test_damaged_record(void **state)
+{
+    static const char *const contents[] = {
+        "",
+        "{",
+        "[]",
+        "null",
+        "\"state\"",
+        "{\"state\": \"served\", \"state\": \"none\"}",
+        "{} x",
+        "{}",
+        "{\"state\": \"splendid\"}",
+        "{\"state\": 1}",
+    };
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    make_folder(d, "state/wants/primary");
+    for (size_t i = 0; i < COUNT(contents); i++) {
+        struct record record;
+        struct error err = {.text = ""};
+        write_text(d, "state/wants/primary/record.json", contents[i]);
+        if (store_read_record(s, WANT_PRIMARY, &record, &err) != E_FAILED)
+            fail_msg("not refused: %s", contents[i]);
+        assert_has(err.text, "want primary: record.json");
+        assert_has(err.text, "the state is damaged; remove this file and run a --force");
+        assert_int_equal(record.state, STORE_NONE);
+        assert_true(store_prune(s, WANT_PRIMARY, "", &err) < 0);
+    }
+}
+
+static void test_large_record(void **state)
+{
+    static char large[20000];
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    struct record record;
+    struct error err = {.text = ""};
+    memset(large, ' ', sizeof large - 1);
+    make_folder(d, "state/wants/primary");
+    write_text(d, "state/wants/primary/record.json", large);
+    assert_int_equal(store_read_record(s, WANT_PRIMARY, &record, &err), E_FAILED);
+    assert_has(err.text, "larger than 16384 bytes");
+}
+
+static void test_words(void **state)
+{
+    (void)state;
+    assert_string_equal(store_state_str(STORE_NONE), "none");
+    assert_string_equal(store_state_str(STORE_PENDING), "pending");
+    assert_string_equal(store_state_str(STORE_SERVED), "served");
+    assert_string_equal(store_state_str(STORE_FAILED), "failed");
+}
+
+/* ---- the intent ---- */
+
+static void test_intent(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    struct error err = {.text = ""};
+    char want[WANT_ID_SIZE], id[STORE_GENERATION_SIZE];
+    assert_int_equal(store_read_intent(s, want, id, &err), STORE_NO_INTENT);
+    assert_int_equal(store_clear_intent(s, &err), 0);
+    assert_int_equal(store_write_intent(s, "mail.example.org", "20261121T070200Z-0123456789ab", &err), 0);
+    assert_int_equal(store_read_intent(s, want, id, &err), 0);
+    assert_string_equal(want, "mail.example.org");
+    assert_string_equal(id, "20261121T070200Z-0123456789ab");
+    assert_string_equal(listed(d, "state"), "intent.json wants");
+    assert_int_equal(store_clear_intent(s, &err), 0);
+    assert_int_equal(store_read_intent(s, want, id, &err), STORE_NO_INTENT);
+}
+
+static void test_damaged_intent(void **state)
+{
+    static const char *const contents[] = {
+        "",
+        "{",
+        "{}",
+        "[]",
+        "{\"want\": \"primary\"}",
+        "{\"generation\": \"20261121T070200Z-0123456789ab\"}",
+        "{\"want\": \"..\", \"generation\": \"20261121T070200Z-0123456789ab\"}",
+        "{\"want\": \"primary\", \"generation\": \"../20261121T070200Z\"}",
+        "{\"want\": \"primary\", \"generation\": 1}",
+    };
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    for (size_t i = 0; i < COUNT(contents); i++) {
+        char want[WANT_ID_SIZE], id[STORE_GENERATION_SIZE];
+        struct error err = {.text = ""};
+        write_text(d, "state/intent.json", contents[i]);
+        if (store_read_intent(s, want, id, &err) != E_FAILED)
+            fail_msg("not refused: %s", contents[i]);
+        assert_has(err.text, "intent.json");
+    }
+}
+
+/* ---- the lock ---- */
+
+/* A process that holds the lock until `release` is closed; it has it when this returns. */
+static pid_t hold_lock(const struct directory *d, int *out_release)
+{
+    int ready[2], release[2];
+    char byte;
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(release, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct store *s = NULL;
+        struct error err;
+        close(release[1]);
+        if (store_open(&s, path_in(d, "state"), &err) < 0 || store_lock(s, clock_ms(), &err) < 0 ||
+            write(ready[1], "", 1) != 1 || read(release[0], &byte, 1) != 0)
+            _exit(1);
+        _exit(0);
+    }
+    close(release[0]);
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    *out_release = release[1];
+    return pid;
+}
+
+static void test_lock(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    struct error err = {.text = ""};
+    int release, status;
+    pid_t pid = hold_lock(d, &release);
+    int64_t start = clock_ms();
+    assert_int_equal(store_lock(s, clock_ms() + 120, &err), E_TEMPORARY);
+    assert_has(err.text, "another deployment is under way");
+    assert_true(clock_ms() - start >= 120);
+    assert_int_equal(store_lock(s, clock_ms() - 1000, &err), E_TEMPORARY);
+    close(release);
+    assert_int_equal(store_lock(s, clock_ms() + 20000, &err), 0); /* waits for the other's end */
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(store_lock(s, clock_ms(), &err), 0); /* once more is nothing */
+    assert_int_equal(mode_of(d, "state/lock"), 0600);
+}
+
+static void test_lock_ends_with_the_store(void **state)
+{
+    const struct directory *d = *state;
+    struct error err;
+    struct store *first = opened(d);
+    AUTO_STORE struct store *second = opened(d);
+    assert_int_equal(store_lock(first, clock_ms(), &err), 0);
+    assert_int_equal(store_lock(second, clock_ms(), &err), E_TEMPORARY);
+    store_close(first);
+    assert_int_equal(store_lock(second, clock_ms(), &err), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_DIRECTORY(test_open),
+        WITH_DIRECTORY(test_open_to_others_is_refused),
+        WITH_DIRECTORY(test_open_of_another_is_refused),
+        WITH_DIRECTORY(test_open_no_folder),
+        WITH_DIRECTORY(test_stage_and_load),
+        WITH_DIRECTORY(test_stage_twice),
+        WITH_DIRECTORY(test_stage_after_a_crash),
+        WITH_DIRECTORY(test_ids),
+        WITH_DIRECTORY(test_damaged_generation),
+        WITH_DIRECTORY(test_prune),
+        WITH_DIRECTORY(test_record),
+        WITH_DIRECTORY(test_damaged_record),
+        WITH_DIRECTORY(test_large_record),
+        cmocka_unit_test(test_words),
+        WITH_DIRECTORY(test_intent),
+        WITH_DIRECTORY(test_damaged_intent),
+        WITH_DIRECTORY(test_lock),
+        WITH_DIRECTORY(test_lock_ends_with_the_store),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
