@@ -16,6 +16,7 @@
 #define PING_TIMEOUT_MS 5000
 #define TIMEOUT_MS      15000
 #define LIST_MAX        (4u * 1024 * 1024)
+#define INSPECT_MAX     (1u * 1024 * 1024) /* health checks' outputs are in it, and the environment */
 
 struct docker {
     struct docker_http *http;
@@ -59,7 +60,7 @@ static int in_context(const struct docker *d, int result, struct error *err, con
                       const char *action)
 {
     char shown[80] = "";
-    if (result >= 0)
+    if (result >= 0 && result != DOCKER_FORBIDDEN)
         return result;
     if (id)
         text_escape(shown, sizeof shown, id, strlen(id) == 64 ? 12 : strlen(id));
@@ -70,14 +71,33 @@ static int in_context(const struct docker *d, int result, struct error *err, con
 
 /* Requests with an expected status */
 
+static const char *remark(long status)
+{
+    return status == 409   ? "not possible in the container's present state: "
+           : status == 403 ? "forbidden by a proxy or plugin in front of the engine: "
+                           : "";
+}
+
 static int http_error(const struct docker_http_answer *a, struct error *err)
 {
     char shown[400];
     docker_json_message(shown, sizeof shown, a->data ? a->data : "", a->len);
-    int code = a->status == 503 || a->status == 429 ? E_TEMPORARY : E_FAILED;
-    return error_set(err, code, "%sHTTP %ld: %s",
-                     a->status == 409 ? "not possible in the container's present state: " : "", a->status,
+    int code = a->status == 503 || a->status == 429 ? E_TEMPORARY
+               : a->status == 403                   ? DOCKER_FORBIDDEN
+                                                    : E_FAILED;
+    return error_set(err, code, "%sHTTP %ld: %s", remark(a->status), a->status,
                      *shown ? shown : "no reason given");
+}
+
+/* Where there is no way around what is forbidden: what would have to be allowed. */
+static int must_be_allowed(int result, struct error *err, const char *request)
+{
+    if (result != DOCKER_FORBIDDEN)
+        return result;
+    if (err)
+        err->code = E_CONFIG;
+    error_wrap(err, "%s has to be allowed", request);
+    return E_CONFIG;
 }
 
 /* A lost engine may come back as another version. */
@@ -138,9 +158,9 @@ static int negotiate(struct docker *d, int64_t deadline, struct error *err)
     if (d->prefix[0])
         return 0;
     deadline = own < deadline ? own : deadline;
-    int r = server_version(d, deadline, &server, err);
+    int r = must_be_allowed(server_version(d, deadline, &server, err), err, "GET /_ping");
     if (!r && server > API_NEWEST)
-        r = oldest_version(d, deadline, &oldest, err);
+        r = must_be_allowed(oldest_version(d, deadline, &oldest, err), err, "GET /version");
     if (r)
         return r;
     unsigned use = server < API_NEWEST ? server : API_NEWEST;
@@ -218,6 +238,80 @@ static int check_id(const char *id, struct error *err)
         ok = isalnum((unsigned char)id[i]) || strchr("_.-", id[i]);
     return ok ? 0 : error_set(err, E_FAILED, "not the id or the name of a container");
 }
+
+/* Besides DOCKER_FORBIDDEN a positive result of inspect, with the sentence in err as well. */
+#define NO_CONTAINER 2
+
+static int inspect(struct docker *d, const char *id, int64_t deadline, struct docker_container *out,
+                   struct error *err)
+{
+    char path[300];
+    AUTO_ANSWER struct docker_http_answer a = {0};
+    int r = check_id(id, err);
+    if (r)
+        return r;
+    snprintf(path, sizeof path, "/containers/%s/json", id);
+    struct docker_http_request req = {.path = path, .max = INSPECT_MAX, .deadline = deadline};
+    r = call(d, &req, 200, &a, err);
+    if (a.status == 404)
+        return NO_CONTAINER;
+    return r ? r : docker_json_container(a.data, a.len, out, err);
+}
+
+static void take_as_running(struct docker_container *c, const char *name)
+{
+    *c = (struct docker_container){.state = "running", .status = "not to be looked at"};
+    snprintf(c->id, sizeof c->id, "%s", name);
+    snprintf(c->name, sizeof c->name, "%s", name);
+}
+
+/* assignment: SERVICE=NAME */
+static int add_named(struct docker *d, const char *assignment, int64_t deadline,
+                     struct docker_containers *all, struct error *err)
+{
+    struct docker_container *c = &all->list[all->count];
+    size_t len = strcspn(assignment, "=");
+    const char *name = assignment + len + (assignment[len] == '=');
+    if (!len || !*name || len >= sizeof c->service || strlen(name) >= sizeof c->id)
+        return error_set(err, E_CONFIG,
+                         "docker: containers: expected SERVICE=NAME, a name of less than %zu bytes",
+                         sizeof c->id);
+    int r = inspect(d, name, deadline, c, err);
+    if (r == NO_CONTAINER)
+        return 0;
+    if (r == DOCKER_FORBIDDEN)
+        take_as_running(c, name);
+    else if (r)
+        return in_context(d, r, err, name, "look at it");
+    snprintf(c->service, sizeof c->service, "%.*s", (int)len, assignment);
+    all->count++;
+    return 0;
+}
+
+int docker_containers_named(struct docker *d, const char *const *names, struct docker_containers *out,
+                            struct error *err)
+{
+    AUTO_CONTAINERS struct docker_containers all = {0};
+    int64_t deadline = clock_ms() + d->timeout_ms;
+    size_t count = 0;
+    while (names[count])
+        count++;
+    if (count > DOCKER_CONTAINERS_MAX)
+        return error_set(err, E_CONFIG, "docker: containers: more than %d", DOCKER_CONTAINERS_MAX);
+    all.list = calloc(count + 1, sizeof *all.list);
+    if (!all.list)
+        return error_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        int r = add_named(d, names[i], deadline, &all, err);
+        if (r)
+            return r;
+    }
+    *out = all;
+    all.list = NULL;
+    return 0;
+}
+
+/* Commands */
 
 static int exec_create(struct docker *d, const char *id, const char *const argv[], int64_t deadline,
                        char out[65], struct error *err)
@@ -321,10 +415,37 @@ static int restart(struct docker *d, const char *id, int timeout_ms, struct erro
         return r;
     snprintf(path, sizeof path, "/containers/%s/restart", id);
     struct docker_http_request req = {.path = path, .body = "", .deadline = clock_ms() + timeout_ms};
-    return call(d, &req, 204, &a, err);
+    return must_be_allowed(call(d, &req, 204, &a, err), err, "POST /containers/NAME/restart");
 }
 
 int docker_restart(struct docker *d, const char *id, int timeout_ms, struct error *err)
 {
     return in_context(d, restart(d, id, timeout_ms, err), err, id, "restart");
+}
+
+static bool is_ready(const struct docker_container *c)
+{
+    return strcmp(c->state, "running") == 0 && (!*c->health || strcmp(c->health, "healthy") == 0);
+}
+
+static int wait_running(struct docker *d, const char *id, int64_t deadline, struct error *err)
+{
+    for (int pause_ms = 50;; pause_ms = pause_ms < 500 ? pause_ms * 2 : pause_ms) {
+        struct docker_container c;
+        int r = inspect(d, id, deadline, &c, err);
+        if (r)
+            return r == NO_CONTAINER ? E_FAILED : r;
+        if (is_ready(&c))
+            return 0;
+        if (clock_left_ms(deadline) <= pause_ms)
+            return error_set(err, E_FAILED, "not in time: it is %s%s%s", c.state, *c.health ? " and " : "",
+                             c.health);
+        poll(NULL, 0, pause_ms);
+    }
+}
+
+int docker_wait_running(struct docker *d, const char *id, int timeout_ms, struct error *err)
+{
+    return in_context(d, wait_running(d, id, clock_ms() + timeout_ms, err), err, id,
+                      "wait until it runs and is healthy");
 }

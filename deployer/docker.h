@@ -52,6 +52,7 @@ struct docker_container {
     char service[64];      /* label com.docker.compose.service, "" without it */
     char state[16];        /* created, running, paused, restarting, removing, exited, dead */
     char status[64];       /* for people: "Up 3 minutes (healthy)" */
+    char health[16];       /* starting, healthy, unhealthy; "" without a health check, and in a list */
     char addresses[8][46]; /* of its networks, IPv4 and IPv6 */
     size_t address_count;
     struct docker_port ports[64];
@@ -62,15 +63,29 @@ struct docker_container {
 
 #define DOCKER_CONTAINERS_MAX 256 /* in one project; more are an error */
 
+/*
+ * Positive result: what stands in front of the engine (a proxy with rules, an authorisation plugin) forbids
+ * the request, HTTP 403. The error given along then holds the sentence, for whom nothing else is left to try.
+ */
+#define DOCKER_FORBIDDEN 1
+
 struct docker_containers {
     struct docker_container *list;
     size_t count;
 };
 
 /* All containers (also stopped ones, not one-off ones) whose compose project is `project`, compared in lower
- * case. None is a list of none, not an error. */
+ * case. None is a list of none, not an error. DOCKER_FORBIDDEN when they may not be listed. */
 int docker_containers(struct docker *d, const char *project, struct docker_containers *out,
                       struct error *err);
+
+/*
+ * The containers by their names, where the list is forbidden; names: "SERVICE=NAME", NULL-terminated. One
+ * that does not exist is left out. Where looking at a container is forbidden too, it is taken to be running,
+ * its id is its name, and nothing else is known of it: no addresses, no ports, no mounts.
+ */
+int docker_containers_named(struct docker *d, const char *const *names, struct docker_containers *out,
+                            struct error *err);
 void docker_containers_free(struct docker_containers *containers);
 #define AUTO_CONTAINERS CLEANUP(docker_containers_free)
 
@@ -83,7 +98,8 @@ struct docker_exec {
  * Runs argv (NULL-terminated) in the container and waits for its end, at most timeout_ms. A command that
  * could not be started (exit codes 126 and 127 by convention) is an error, and so is one in a container that
  * is not running or one that writes more than 1 MiB; a command that failed is not: look at exit_code, and
- * believe it only when it says failure.
+ * believe it only when it says failure. DOCKER_FORBIDDEN when it may not be run, or may be and its end not
+ * be looked at.
  *
  * The engine does not end a command whose client has gone, so the deadline here ends the waiting and not the
  * command: callers wrap it in timeout(1), {"timeout", "20", …}, and give this call some seconds more.
@@ -98,5 +114,12 @@ int docker_exec(struct docker *d, const char *id, const char *const argv[], int 
  * before.
  */
 int docker_restart(struct docker *d, const char *id, int timeout_ms, struct error *err);
+
+/*
+ * Waits until the container runs and, if it has a health check, is healthy. E_FAILED when it does not within
+ * timeout_ms, with the state that it was in, or when it has gone; DOCKER_FORBIDDEN when it may not be looked
+ * at.
+ */
+int docker_wait_running(struct docker *d, const char *id, int timeout_ms, struct error *err);
 
 #endif

@@ -90,6 +90,17 @@ static int read_networks(json_t *networks, struct docker_container *c, struct er
     return 0;
 }
 
+static void add_port(struct docker_container *c, uint16_t inside, uint16_t outside, const char *ip)
+{
+    if (c->port_count == LENGTH(c->ports))
+        return;
+    struct docker_port *port = &c->ports[c->port_count++];
+    port->container_port = inside;
+    port->host_port = outside;
+    if (outside)
+        snprintf(port->host_ip, sizeof port->host_ip, "%s", *ip ? ip : "0.0.0.0");
+}
+
 static int read_port(json_t *row, struct docker_container *c, struct error *err)
 {
     const char *type, *ip = "";
@@ -100,13 +111,8 @@ static int read_port(json_t *row, struct docker_container *c, struct error *err)
         return bad_shape(err, "Ports", &why);
     if (inside < 1 || inside > 65535 || outside < 0 || outside > 65535 || (*ip && !is_address(ip)))
         return bad_shape(err, "Ports: no port or address", NULL);
-    if (strcmp(type, "tcp") != 0 || c->port_count == LENGTH(c->ports))
-        return 0;
-    struct docker_port *port = &c->ports[c->port_count++];
-    port->container_port = (uint16_t)inside;
-    port->host_port = (uint16_t)outside;
-    if (outside)
-        snprintf(port->host_ip, sizeof port->host_ip, "%s", *ip ? ip : "0.0.0.0");
+    if (strcmp(type, "tcp") == 0)
+        add_port(c, (uint16_t)inside, (uint16_t)outside, ip);
     return 0;
 }
 
@@ -252,6 +258,104 @@ void docker_containers_free(struct docker_containers *containers)
 {
     free(containers->list);
     memset(containers, 0, sizeof *containers);
+}
+
+/* A container that is looked at */
+
+static int read_binding(json_t *row, uint16_t inside, struct docker_container *c, struct error *err)
+{
+    const char *ip = "", *text;
+    long outside;
+    json_error_t why;
+    if (json_unpack_ex(row, &why, 0, "{s?s,s:s}", "HostIp", &ip, "HostPort", &text))
+        return bad_shape(err, "NetworkSettings.Ports", &why);
+    if (!text_parse_number(text, 1, 65535, &outside) || (*ip && !is_address(ip)))
+        return bad_shape(err, "NetworkSettings.Ports: no port or address", NULL);
+    add_port(c, inside, (uint16_t)outside, ip);
+    return 0;
+}
+
+/* "443/tcp": its bindings, or null for a port that is only exposed */
+static int read_bindings(const char *port, json_t *rows, struct docker_container *c, struct error *err)
+{
+    char digits[8];
+    size_t i, len = strcspn(port, "/");
+    json_t *row;
+    long inside;
+    if (strcmp(port + len, "/tcp") != 0)
+        return 0;
+    snprintf(digits, sizeof digits, "%.*s", len < sizeof digits ? (int)len : 0, port);
+    if (!text_parse_number(digits, 1, 65535, &inside) || (!is_missing(rows) && !json_is_array(rows)))
+        return bad_shape(err, "NetworkSettings.Ports", NULL);
+    if (json_array_size(rows) == 0)
+        add_port(c, (uint16_t)inside, 0, "");
+    json_array_foreach(rows, i, row)
+    {
+        int r = read_binding(row, (uint16_t)inside, c, err);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+static int read_port_map(json_t *ports, struct docker_container *c, struct error *err)
+{
+    const char *port;
+    json_t *rows;
+    if (!is_missing(ports) && !json_is_object(ports))
+        return bad_shape(err, "NetworkSettings.Ports", NULL);
+    json_object_foreach(ports, port, rows)
+    {
+        int r = read_bindings(port, rows, c, err);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+static int read_health(json_t *health, struct docker_container *c, struct error *err)
+{
+    const char *status = "";
+    json_error_t why;
+    if (is_missing(health))
+        return 0;
+    if (json_unpack_ex(health, &why, 0, "{s?s}", "Status", &status))
+        return bad_shape(err, "State.Health", &why);
+    if (strcmp(status, "none") != 0)
+        copy_text(c->health, sizeof c->health, status);
+    return 0;
+}
+
+static int fill_inspected(json_t *json, struct docker_container *c, struct error *err)
+{
+    struct row row = {0};
+    const char *name;
+    json_t *health = NULL, *conf = NULL, *settings = NULL;
+    json_error_t why;
+    if (json_unpack_ex(json, &why, 0, "{s:s,s:s,s:{s:s,s?o},s?o,s?o,s?o}", "Id", &row.id, "Name", &name,
+                       "State", "Status", &row.state, "Health", &health, "Config", &conf, "NetworkSettings",
+                       &settings, "Mounts", &row.mounts))
+        return bad_shape(err, "a container", &why);
+    if (!is_id(row.id))
+        return bad_shape(err, "Id", NULL);
+    row.networks = json_object_get(settings, "Networks");
+    int r = fill_container(&row, label_of(json_object_get(conf, "Labels"), LABEL_SERVICE), c, err);
+    copy_text(c->name, sizeof c->name, name + (*name == '/'));
+    if (!r)
+        r = read_port_map(json_object_get(settings, "Ports"), c, err);
+    return r ? r : read_health(health, c, err);
+}
+
+int docker_json_container(const char *bytes, size_t len, struct docker_container *out, struct error *err)
+{
+    AUTO_JSON json_t *json = NULL;
+    struct docker_container c = {0};
+    int r = parse(bytes, len, &json, err);
+    if (!r)
+        r = fill_inspected(json, &c, err);
+    if (!r)
+        *out = c;
+    return r;
 }
 
 /* The other answers */

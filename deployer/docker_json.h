@@ -14,11 +14,14 @@
 int docker_json_containers(const char *bytes, size_t len, const char *project, struct docker_containers *out,
                            struct error *err);
 
+/* GET /containers/ID/json, as docker_containers documents a container, and its health. */
+int docker_json_container(const char *bytes, size_t len, struct docker_container *out, struct error *err);
+
 /* POST /containers/ID/exec: the id of the command, hexadecimal. */
 int docker_json_exec_id(const char *bytes, size_t len, char out[65], struct error *err);
 
-/* Positive result of docker_json_exec_state. */
-#define DOCKER_JSON_RUNNING 1
+/* Positive result of docker_json_exec_state, beside DOCKER_FORBIDDEN. */
+#define DOCKER_JSON_RUNNING 2
 
 /* GET /exec/ID/json: 0 and the exit code of a command that has ended, or DOCKER_JSON_RUNNING. */
 int docker_json_exec_state(const char *bytes, size_t len, int *out_exit_code, struct error *err);

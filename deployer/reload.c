@@ -22,7 +22,7 @@ const size_t reload_service_count = sizeof reload_services / sizeof *reload_serv
 
 const char *reload_outcome_str(enum reload_outcome outcome)
 {
-    static const char *const names[] = {"done", "failed", "not running", "absent"};
+    static const char *const names[] = {"done", "failed", "not running", "absent", "forbidden"};
     return names[outcome];
 }
 
@@ -81,7 +81,9 @@ static int reload_container(struct run *run, const struct reload_service *servic
                  *result.output ? result.output : "no output");
     else
         snprintf(detail, sizeof detail, "%s", why.text);
-    step.outcome = r || result.exit_code ? RELOAD_FAILED : RELOAD_DONE;
+    step.outcome = r == DOCKER_FORBIDDEN   ? RELOAD_FORBIDDEN
+                   : r || result.exit_code ? RELOAD_FAILED
+                                           : RELOAD_DONE;
     report(run, &step);
     return r == E_TEMPORARY ? docker_ping(run->d, err) : 0;
 }

@@ -29,6 +29,7 @@ enum reload_outcome {
     RELOAD_FAILED,      /* the command failed, could not be run or did not end */
     RELOAD_NOT_RUNNING, /* the container is stopped, paused or restarting */
     RELOAD_ABSENT,      /* the service has no container */
+    RELOAD_FORBIDDEN,   /* no command may be run in it: a restart is what is left */
 };
 
 struct reload_step {
@@ -60,7 +61,7 @@ int reload_run(struct docker *d, const struct docker_containers *containers, con
 /* Reloads nothing: only says, by the same rules, which services are not running. 0 or RELOAD_INCOMPLETE. */
 int reload_look(const struct docker_containers *containers, const struct reload_opts *opts);
 
-/* "done", "failed", "not running", "absent" */
+/* "done", "failed", "not running", "absent", "forbidden" */
 const char *reload_outcome_str(enum reload_outcome outcome);
 
 #endif

@@ -38,7 +38,7 @@ enum fault {
 };
 
 struct rule {
-    const char *request; /* part of the request line, "POST /v1.41/exec/" */
+    const char *request; /* part of the request line, "POST /v1.41/exec/"; NULL: no rule */
     int status;          /* 0: body is all that is said, HTTP or not */
     const char *body;
     size_t body_len;     /* 0: strlen(body) */
@@ -145,7 +145,7 @@ static inline const struct rule *fake_rule(const struct rule *rules, size_t coun
     char line[1000];
     snprintf(line, sizeof line, "%.*s", (int)strcspn(request, "\r"), request);
     for (size_t i = 0; i < count; i++)
-        if (!used[i] && strstr(line, rules[i].request)) {
+        if (!used[i] && rules[i].request && strstr(line, rules[i].request)) {
             used[i] = rules[i].once;
             return &rules[i];
         }

@@ -132,7 +132,9 @@ static void shows_what_the_engine_says_of_an_error(void **state)
          "Container x is paused"},
         {500, "{\"message\":\"a\\nb\\u001b[1m\"}", E_FAILED, "HTTP 500: a\\x0ab\\x1b[1m"},
         {503, "{\"message\":\"later\"}", E_TEMPORARY, "HTTP 503: later"},
-        {403, "<html>no\r\n", E_FAILED, "HTTP 403: <html>no\\x0d\\x0a"},
+        {403, "<html>no\r\n", DOCKER_FORBIDDEN,
+         "container 1234567890ab: run a command: forbidden by a proxy or plugin in front of the engine: HTTP "
+         "403: <html>no\\x0d\\x0a"},
         {500, "{\"message\":7}", E_FAILED, "HTTP 500: {\"message\":7}"},
         {500, "", E_FAILED, "HTTP 500: no reason given"},
         {200, "{}", E_FAILED, "HTTP 200"},
@@ -436,6 +438,129 @@ static void restarts(void **state)
     assert_text(err.text, "container 1234567890ab: restart: HTTP 404: page not found");
 }
 
+/* A proxy with rules in front of the engine */
+
+#define FORBIDDEN(part)                                                                                      \
+    {                                                                                                        \
+        .request = part, .status = 403, .body = "<html>no"                                                   \
+    }
+
+/* As the first request that is forbidden: to create it, to start it, to look at its end. */
+static void tells_a_forbidden_command(void **state)
+{
+    static const struct {
+        struct rule rules[4];
+    } cases[] = {
+        {{PING_141, FORBIDDEN("POST /v1.41/containers/" ID "/exec")}},
+        {{PING_141, CREATED, FORBIDDEN(START_PATH)}},
+        {{PING_141, CREATED, FRAMES(""), FORBIDDEN(STATE_PATH)}},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct docker_exec out = {.exit_code = 77};
+        struct error err = {0};
+        assert_int_equal(exec_with(*state, cases[i].rules, i + 2, LATE_MS, &out, &err), DOCKER_FORBIDDEN);
+        assert_text(err.text, "run a command: forbidden by a proxy");
+        assert_int_equal(out.exit_code, 77);
+        engine_stop(*state);
+    }
+}
+
+/* There is no way around these. */
+static void says_what_has_to_be_allowed(void **state)
+{
+    AUTO_DOCKER struct docker *d = NULL;
+    AUTO_DOCKER struct docker *deaf = NULL;
+    struct docker_containers all = {0};
+    struct error err = {0};
+    const struct rule rules[] = {PING_141, FORBIDDEN("/restart")};
+    const struct rule deaf_rules[] = {FORBIDDEN("/_ping")};
+    const struct rule new_rules[] = {{.request = "/_ping", .status = 200, .headers = "Api-Version: 1.99\r\n"},
+                                     FORBIDDEN("/version")};
+    start(*state, &d, rules, COUNT(rules));
+    assert_int_equal(docker_restart(d, ID, LATE_MS, &err), E_CONFIG);
+    assert_int_equal(err.code, E_CONFIG);
+    assert_text(err.text, "restart: POST /containers/NAME/restart has to be allowed: forbidden by a proxy");
+    engine_stop(*state);
+    start(*state, &deaf, deaf_rules, COUNT(deaf_rules));
+    assert_int_equal(docker_containers(deaf, "m", &all, &err), E_CONFIG);
+    assert_text(err.text, "GET /_ping has to be allowed: forbidden");
+    engine_stop(*state);
+    docker_free(deaf);
+    start(*state, &deaf, new_rules, COUNT(new_rules));
+    assert_int_equal(docker_containers(deaf, "m", &all, &err), E_CONFIG);
+    assert_text(err.text, "GET /version has to be allowed: forbidden");
+}
+
+/* Waiting */
+
+#define INSPECT_PATH "GET /v1.41/containers/" ID "/json"
+#define INSPECTED(state, ...)                                                                                \
+    {                                                                                                        \
+        .request = INSPECT_PATH, .status = 200,                                                              \
+        .body = "{\"Id\":\"" ID "\",\"Name\":\"/a\",\"State\":{\"Status\":\"" state "}}", __VA_ARGS__        \
+    }
+
+static void waits_until_a_container_runs_and_is_healthy(void **state)
+{
+    static const struct {
+        struct rule rules[5];
+        int looks;
+    } cases[] = {
+        {{PING_141, INSPECTED("running\"")}, 1},
+        {{PING_141, INSPECTED("running\",\"Health\":null")}, 1},
+        {{PING_141, INSPECTED("running\",\"Health\":{\"Status\":\"none\"}")}, 1},
+        {{PING_141, INSPECTED("exited\"", .once = true), INSPECTED("restarting\"", .once = true),
+          INSPECTED("running\"")},
+         3},
+        {{PING_141, INSPECTED("running\",\"Health\":{\"Status\":\"starting\"}", .once = true),
+          INSPECTED("running\",\"Health\":{\"Status\":\"unhealthy\"}", .once = true),
+          INSPECTED("running\",\"Health\":{\"Status\":\"healthy\"}")},
+         3},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct engine *e = *state;
+        AUTO_DOCKER struct docker *d = NULL;
+        struct error err = {0};
+        start(e, &d, cases[i].rules, 5);
+        assert_int_equal(docker_wait_running(d, ID, LATE_MS, &err), 0);
+        int looks = 0;
+        for (const char *p = e->notes->requests; (p = strstr(p, INSPECT_PATH)); p++)
+            looks++;
+        assert_int_equal(looks, cases[i].looks);
+        engine_stop(e);
+    }
+}
+
+static void ends_the_wait_for_a_container(void **state)
+{
+    static const struct {
+        struct rule rule;
+        int code;
+        const char *part;
+    } cases[] = {
+        {INSPECTED("exited\""), E_FAILED,
+         "container 1234567890ab: wait until it runs and is healthy: not in time: it is exited"},
+        {INSPECTED("running\",\"Health\":{\"Status\":\"unhealthy\"}"), E_FAILED,
+         "not in time: it is running and unhealthy"},
+        {{.request = INSPECT_PATH, .status = 404, .body = "{\"message\":\"No such container: x\"}"},
+         E_FAILED,
+         "HTTP 404: No such container: x"},
+        {{.request = INSPECT_PATH, .fault = FAULT_HANG}, E_TEMPORARY, "no answer in time"},
+        {{.request = INSPECT_PATH, .status = 403}, DOCKER_FORBIDDEN, "healthy: forbidden by a proxy"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        AUTO_DOCKER struct docker *d = NULL;
+        struct error err = {0};
+        const struct rule rules[] = {PING_141, cases[i].rule};
+        start(*state, &d, rules, COUNT(rules));
+        int64_t begin = clock_ms();
+        assert_int_equal(docker_wait_running(d, ID, SOON_MS, &err), cases[i].code);
+        assert_text(err.text, cases[i].part);
+        assert_true(clock_ms() - begin < 10000);
+        engine_stop(*state);
+    }
+}
+
 static void sends_no_id_that_needs_escaping(void **state)
 {
     static const char *const ids[] = {"", "..", ".", "a/b", "a?b", "a b", "a%2f", "-x", "a\n", "\xc3\xa4"};
@@ -447,6 +572,7 @@ static void sends_no_id_that_needs_escaping(void **state)
         assert_int_equal(docker_exec(d, ids[i], reload_argv, LATE_MS, NULL, &err), E_FAILED);
         assert_text(err.text, "not the id or the name of a container");
         assert_int_equal(docker_restart(d, ids[i], LATE_MS, &err), E_FAILED);
+        assert_int_equal(docker_wait_running(d, ids[i], LATE_MS, &err), E_FAILED);
     }
     assert_int_equal(e->notes->connections, 0);
 }
@@ -472,6 +598,10 @@ int main(void)
         WITH_ENGINE(refuses_what_is_no_command),
         WITH_ENGINE(ends_the_wait_at_the_deadline),
         WITH_ENGINE(restarts),
+        WITH_ENGINE(tells_a_forbidden_command),
+        WITH_ENGINE(says_what_has_to_be_allowed),
+        WITH_ENGINE(waits_until_a_container_runs_and_is_healthy),
+        WITH_ENGINE(ends_the_wait_for_a_container),
         WITH_ENGINE(sends_no_id_that_needs_escaping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,6 +155,134 @@ static void refuses_too_many_containers(void **state)
     assert_text(err.text, "more than 256 containers");
 }
 
+static void tells_a_forbidden_list(void **state)
+{
+    AUTO_DOCKER struct docker *d = NULL;
+    struct docker_containers all = {.count = 77};
+    struct error err = {0};
+    const struct rule rules[] = {PING_141, {.request = "/containers/json", .status = 403, .body = "no"}};
+    start(*state, &d, rules, COUNT(rules));
+    assert_int_equal(docker_containers(d, "m", &all, &err), DOCKER_FORBIDDEN);
+    assert_text(err.text,
+                "list the containers: forbidden by a proxy or plugin in front of the engine: HTTP 403");
+    assert_int_equal(all.count, 77);
+}
+
+/* By name */
+
+static const char inspect_body[] =
+    "{\"Id\":\"" ID "\",\"Name\":\"/web\",\"State\":{\"Status\":\"running\",\"Health\":{\"Status\":"
+    "\"healthy\"}},\"Config\":{\"Labels\":" OTHER_LABELS "},\"NetworkSettings\":{\"Ports\":{\"443/tcp\":"
+    "[{\"HostIp\":\"0.0.0.0\",\"HostPort\":\"8443\"},{\"HostIp\":\"\",\"HostPort\":\"8444\"}],\"80/"
+    "tcp\":null,"
+    "\"53/"
+    "udp\":[{\"HostIp\":\"\",\"HostPort\":\"53\"}]},\"Networks\":{\"a\":{\"IPAddress\":\"172.22.1.5\"}}},"
+    "\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/s\",\"Destination\":\"/etc/ssl/mail\"}]}";
+
+static void looks_at_named_containers(void **state)
+{
+    static const char *const names[] = {"nginx-mailcow=web", "postfix-mailcow=mta", "dovecot-mailcow=gone",
+                                        NULL};
+    struct engine *e = *state;
+    AUTO_DOCKER struct docker *d = NULL;
+    AUTO_CONTAINERS struct docker_containers all = {0};
+    struct error err = {0};
+    const struct rule rules[] = {
+        PING_141,
+        {.request = "GET /v1.41/containers/web/json", .status = 200, .body = inspect_body},
+        {.request = "GET /v1.41/containers/mta/json", .status = 403}};
+    start(e, &d, rules, COUNT(rules));
+    assert_int_equal(docker_containers_named(d, names, &all, &err), 0);
+    assert_int_equal(all.count, 2);
+    const struct docker_container *web = &all.list[0], *mta = &all.list[1];
+    assert_string_equal(web->id, ID);
+    assert_string_equal(web->name, "web");
+    assert_string_equal(web->service, "nginx-mailcow");
+    assert_string_equal(web->state, "running");
+    assert_string_equal(web->health, "healthy");
+    assert_int_equal(web->port_count, 3);
+    assert_int_equal(web->ports[0].container_port, 443);
+    assert_int_equal(web->ports[0].host_port, 8443);
+    assert_string_equal(web->ports[0].host_ip, "0.0.0.0");
+    assert_int_equal(web->ports[1].host_port, 8444);
+    assert_string_equal(web->ports[1].host_ip, "0.0.0.0");
+    assert_int_equal(web->ports[2].container_port, 80);
+    assert_int_equal(web->ports[2].host_port, 0);
+    assert_int_equal(web->address_count, 1);
+    assert_string_equal(web->mounts[0].target, "/etc/ssl/mail");
+    assert_string_equal(mta->id, "mta");
+    assert_string_equal(mta->name, "mta");
+    assert_string_equal(mta->service, "postfix-mailcow");
+    assert_string_equal(mta->state, "running");
+    assert_int_equal(mta->port_count + mta->address_count + mta->mount_count, 0);
+}
+
+static void refuses_names_that_are_none(void **state)
+{
+    static const struct {
+        const char *name;
+        int code;
+    } cases[] = {
+        {"web", E_CONFIG},
+        {"=web", E_CONFIG},
+        {"nginx-mailcow=", E_CONFIG},
+        {"nginx-mailcow=../x", E_FAILED},
+        {"nginx-mailcow=a234567890123456789012345678901234567890123456789012345678901234567", E_CONFIG}};
+    struct engine *e = *state;
+    AUTO_DOCKER struct docker *d = NULL;
+    struct error err = {0};
+    start(e, &d, NULL, 0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *const names[] = {cases[i].name, NULL};
+        struct docker_containers all = {.count = 77};
+        assert_int_equal(docker_containers_named(d, names, &all, &err), cases[i].code);
+        assert_int_equal(all.count, 77);
+    }
+    assert_int_equal(e->notes->connections, 0);
+}
+
+#define LOOK(members) "{\"Id\":\"" ID "\",\"Name\":\"/a\",\"State\":{\"Status\":\"running\"}" members "}"
+
+static void refuses_a_container_of_another_shape(void **state)
+{
+    static const struct {
+        const char *body, *part;
+    } cases[] = {
+        {"[]", "a container: "},
+        {"{}", "a container: "},
+        {"{\"Id\":\"x\",\"Name\":\"/a\",\"State\":{\"Status\":\"running\"}}", "Id"},
+        {"{\"Id\":\"" ID "\",\"Name\":\"/a\",\"State\":\"running\"}", "a container: "},
+        {"{\"Id\":\"" ID "\",\"Name\":\"/a\",\"State\":{\"Status\":\"running\",\"Health\":1}}",
+         "State.Health"},
+        {LOOK(",\"NetworkSettings\":{\"Ports\":[]}"), "NetworkSettings.Ports"},
+        {LOOK(",\"NetworkSettings\":{\"Ports\":{\"443/tcp\":{}}}"), "NetworkSettings.Ports"},
+        {LOOK(",\"NetworkSettings\":{\"Ports\":{\"70000/tcp\":null}}"), "NetworkSettings.Ports"},
+        {LOOK(",\"NetworkSettings\":{\"Ports\":{\"0000000443/tcp\":null}}"), "NetworkSettings.Ports"},
+        {LOOK(",\"NetworkSettings\":{\"Ports\":{\"443/tcp\":[{\"HostPort\":443}]}}"),
+         "NetworkSettings.Ports"},
+        {LOOK(",\"NetworkSettings\":{\"Ports\":{\"443/tcp\":[{\"HostPort\":\"\"}]}}"),
+         "NetworkSettings.Ports"},
+        {LOOK(",\"NetworkSettings\":{\"Ports\":{\"443/tcp\":[{\"HostIp\":\"x\",\"HostPort\":\"1\"}]}}"),
+         "NetworkSettings.Ports"},
+        {LOOK(",\"NetworkSettings\":{\"Networks\":[]}"), "NetworkSettings.Networks"},
+        {LOOK(",\"Mounts\":{}"), "Mounts"},
+    };
+    static const char *const names[] = {"nginx-mailcow=web", NULL};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        AUTO_DOCKER struct docker *d = NULL;
+        struct docker_containers all = {.count = 77};
+        struct error err = {0};
+        const struct rule rules[] = {
+            PING_141, {.request = "/containers/web/json", .status = 200, .body = cases[i].body}};
+        start(*state, &d, rules, COUNT(rules));
+        assert_int_equal(docker_containers_named(d, names, &all, &err), E_FAILED);
+        assert_text(err.text, cases[i].part);
+        assert_text(err.text, "container web: look at it: the answer is not as documented: ");
+        assert_int_equal(all.count, 77);
+        engine_stop(*state);
+    }
+}
+
 #define WITH_ENGINE(test) cmocka_unit_test_setup_teardown(test, engine_setup, engine_teardown)
 
 int main(void)
@@ -163,6 +291,10 @@ int main(void)
         WITH_ENGINE(lists_the_containers),
         WITH_ENGINE(refuses_answers_of_another_shape),
         WITH_ENGINE(refuses_too_many_containers),
+        WITH_ENGINE(tells_a_forbidden_list),
+        WITH_ENGINE(looks_at_named_containers),
+        WITH_ENGINE(refuses_names_that_are_none),
+        WITH_ENGINE(refuses_a_container_of_another_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -159,6 +159,21 @@ static void goes_on_after_a_failed_reload(void **state)
     assert_non_null(strstr(log.text, "dovecot-mailcow/mc-d1 done ()\n"));
 }
 
+static void tells_where_commands_are_forbidden(void **state)
+{
+    struct log log = {0};
+    struct error err = {0};
+    struct docker_container list[] = {container("n1", "nginx-mailcow", "running"),
+                                      container("p1", "postfix-mailcow", "running"),
+                                      container("d1", "dovecot-mailcow", "running")};
+    const struct rule rules[] = {
+        PING_141, {.request = "/p1/exec", .status = 403}, CREATED, SILENT, ENDED("0")};
+    int r = run(*state, rules, COUNT(rules), list, COUNT(list), NULL, &log, &err);
+    assert_int_equal(r, RELOAD_INCOMPLETE);
+    assert_non_null(strstr(log.text, "postfix-mailcow/mc-p1 forbidden (docker at "));
+    assert_non_null(strstr(log.text, "dovecot-mailcow/mc-d1 done ()\n"));
+}
+
 /* Only the engine's silence ends the run, not that of one container. */
 static void tells_a_lost_engine_from_a_container_in_trouble(void **state)
 {
@@ -201,6 +216,7 @@ int main(void)
         WITH_ENGINE(tolerates_what_is_optional),
         WITH_ENGINE(tolerates_only_stopped_siblings),
         WITH_ENGINE(goes_on_after_a_failed_reload),
+        WITH_ENGINE(tells_where_commands_are_forbidden),
         WITH_ENGINE(tells_a_lost_engine_from_a_container_in_trouble),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
