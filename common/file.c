@@ -120,9 +120,15 @@ int file_sync_dir(int dirfd, const char *subject, struct error *err)
 
 int file_replace(int dirfd, const char *name, const void *bytes, size_t len, mode_t mode, struct error *err)
 {
+    return file_replace_as(dirfd, name, bytes, len, mode, NULL, err);
+}
+
+int file_replace_as(int dirfd, const char *name, const void *bytes, size_t len, mode_t mode,
+                    const struct file_owner *owner, struct error *err)
+{
     char temporary[NAME_MAX + 1];
     snprintf(temporary, sizeof temporary, ".%s.tmp", name);
-    int rc = file_create(dirfd, temporary, bytes, len, mode, NULL, err);
+    int rc = file_create(dirfd, temporary, bytes, len, mode, owner, err);
     if (rc < 0)
         return rc;
     if (renameat(dirfd, temporary, dirfd, name) < 0) {

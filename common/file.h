@@ -50,6 +50,9 @@ int file_create(int dirfd, const char *name, const void *bytes, size_t len, mode
  * the directory. On failure the old file is still there.
  */
 int file_replace(int dirfd, const char *name, const void *bytes, size_t len, mode_t mode, struct error *err);
+/* The same with an owner (NULL: this process). */
+int file_replace_as(int dirfd, const char *name, const void *bytes, size_t len, mode_t mode,
+                    const struct file_owner *owner, struct error *err);
 
 /*
  * Takes the exclusive flock(2) of a descriptor, which goes with it; waits for it until deadline_ms

@@ -1,0 +1,111 @@
+/*
+ * SNI folders: data/assets/ssl/<name>/{cert.pem,key.pem,domains}. mailcow's start scripts make of them
+ * Postfix's sni.map and Dovecot's sni.conf (deployer/sni_render.h), and nginx's configuration inside its
+ * container, which only its own /bootstrap.py writes (deployer/reload.h).
+ *
+ * A folder without one of the three files is inert: no start script reads it. So the order is
+ *   adding    sni_make_folder, the pair, sni_write_domains; sni_render, reload, verify;
+ *   removing  sni_retire_folder (domains goes; the pair stays, since configurations still name it);
+ * sni_render, reload, verify that its names are served by others; then sni_remove_folder. Each of these can
+ * be done again after a crash. The pair must not go first: while a configuration names a missing file, nginx
+ * refuses every reload and Dovecot keeps all that it had, its primary certificate too.
+ *
+ * acme-mailcow can write in the SSL folder: nothing here follows a symbolic link.
+ */
+#ifndef DEPLOYER_SNI_H
+#define DEPLOYER_SNI_H
+
+#include "common/conf.h"
+#include "common/want.h"
+
+#define SNI_DOMAINS_MAX (64 * 1024) /* bytes of a file `domains` */
+
+/* ---- the file `domains` ---- */
+
+struct sni_domains {
+    struct conf_list
+        names;    /* as wants have them: lower case, `*.x` also where only `.x` is said; each once */
+    bool uniform; /* Postfix, Dovecot and nginx all serve every one of them */
+};
+
+/* Whose start script reads it. */
+enum sni_reader {
+    SNI_POSTFIX, /* the first line, split at spaces */
+    SNI_DOVECOT, /* the words between white space */
+};
+
+/* The words that this reader takes for names, less those with other characters than letters, digits and
+ * - . _ (and `*.` in front): they could match nothing, and harm where they are pasted. */
+int sni_words(const char *text, enum sni_reader reader, struct conf_list *out, struct error *err);
+
+/*
+ * Reads what the three services understand: Postfix the first line, split at spaces; Dovecot the words
+ * between white space; nginx likewise. Postfix needs a wildcard as `.x`, Dovecot as `*.x`. names: what any of
+ * them serves. E_FAILED when there is no name or one is no host name: err says which.
+ */
+int sni_parse_domains(const char *text, struct sni_domains *out, struct error *err);
+void sni_domains_free(struct sni_domains *d);
+#define AUTO_SNI_DOMAINS CLEANUP(sni_domains_free)
+
+/* The text that all three need: one line without its end, single spaces, `*.x .x` for a wildcard. names as
+ * wants have them. Owned by the caller; NULL without memory. */
+char *sni_format_domains(char *const *names, size_t count);
+
+/* ---- the folders ---- */
+
+enum sni_state {
+    SNI_USED,     /* the services read it, and its names are good: a want */
+    SNI_INERT,    /* it lacks one of the three: no service reads it */
+    SNI_UNUSABLE, /* it has all three, but is no want; services may read it all the same */
+};
+
+struct sni_folder {
+    char name[WANT_ID_SIZE]; /* made printable where it is no want's id */
+    enum sni_state state;
+    struct sni_domains domains; /* empty unless SNI_USED */
+    char *text;                 /* of the file `domains`, NULL where it must not be rendered */
+    char problem[400];          /* printable; "" for SNI_USED */
+};
+
+struct sni_folders {
+    struct sni_folder *list;
+    size_t count;
+};
+
+/*
+ * The subfolders that hold cert.pem or domains, in the order in which the start scripts see them (that of a
+ * shell's pattern `*` followed by a slash in the C locale). ssl_fd: the open SSL folder.
+ */
+int sni_scan(int ssl_fd, struct sni_folders *out, struct error *err);
+void sni_folders_free(struct sni_folders *folders);
+#define AUTO_SNI_FOLDERS CLEANUP(sni_folders_free)
+
+/* Makes the folder, with the owner of the SSL folder; it may be there. */
+int sni_make_folder(int ssl_fd, const char *name, struct error *err);
+
+/*
+ * Replaces the folder's file `domains` by what sni_format_domains makes of the names. SNI_SAME: it says just
+ * these already, so that every service serves them, and stays as it is.
+ */
+enum {
+    SNI_SAME = 1
+};
+int sni_write_domains(int ssl_fd, const char *name, char *const *names, size_t count, struct error *err);
+
+/* Removes what a crash left half-written in a folder. */
+void sni_remove_temporaries(int ssl_fd);
+
+/* Removes only the file `domains`. 0 also when it, or the folder, is gone. */
+int sni_retire_folder(int ssl_fd, const char *name, struct error *err);
+
+/*
+ * Removes a folder that no configuration names any more: domains, key.pem, cert.pem, acme.csr, our temporary
+ * files, then itself; each only if it is there. SNI_KEPT: it holds files of somebody else, and stays with
+ * them; err says which.
+ */
+enum {
+    SNI_KEPT = 2
+};
+int sni_remove_folder(int ssl_fd, const char *name, struct error *err);
+
+#endif
