@@ -10,7 +10,8 @@
 
 #define CONF_MAX_FILE (64 * 1024)
 #define CONF_MAX_SEEN 256
-#define CONF_MAX_NAME 40  /* of an instance: inih cuts a section's name at 49 bytes */
+#define CONF_MAX_NAME 40 /* of an instance: inih cuts a section's name at 49 bytes */
+#define CONF_NAME     "letters, digits, - _ . and no . in front, 40 at most"
 #define PROBLEMS_MAX  100 /* more say only that the file is of another kind */
 
 struct reading {
@@ -219,15 +220,14 @@ static void refuse_section(struct reading *r, const char *section)
                 text_escape(shown, sizeof shown, section, strlen(section)), known);
 }
 
-static void refuse_instance(struct reading *r, const char *section)
+static void refuse_instance(struct reading *r, const char *section, const char *expected)
 {
     char shown[100];
     if (r->section_refused)
         return;
     r->section_refused = true;
-    problem_add(r->problems, "%s:%u: [%s]: a name has letters, digits, - _ . and no . in front, %d at most",
-                r->path, r->section_line, text_escape(shown, sizeof shown, section, strlen(section)),
-                CONF_MAX_NAME);
+    problem_add(r->problems, "%s:%u: [%s]: %s", r->path, r->section_line,
+                text_escape(shown, sizeof shown, section, strlen(section)), expected);
 }
 
 /* They become parts of messages and of file names. */
@@ -279,7 +279,9 @@ static int on_value(void *user, const char *section_name, const char *name, cons
     if (!section)
         refuse_section(r, section_name);
     else if (instance && !is_instance(instance))
-        refuse_instance(r, section_name);
+        refuse_instance(r, section_name, "a name has " CONF_NAME);
+    else if (instance && section->accepts && !section->accepts(instance))
+        refuse_instance(r, section_name, section->expected);
     else if (!key)
         unknown_key(r, section, name);
     else

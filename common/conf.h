@@ -44,6 +44,8 @@ struct conf_section {
        made when it is first asked for; NULL if there is no room. instance is NULL for a plain section. */
     void *(*record)(void *config, const char *instance);
     bool named;
+    bool (*accepts)(const char *instance); /* NULL: every word */
+    const char *expected;                  /* what accepts wants, for the message */
     const struct conf_key *keys;
     size_t key_count;
 };

@@ -1,5 +1,6 @@
 #include "deployer/deploy_conf.h"
 #include "common/text.h"
+#include "common/want.h"
 #include "deployer/endpoint.h"
 
 #include <errno.h>
@@ -69,6 +70,37 @@ static const struct conf_key verify_keys[] = {
      .expected = "auto, or endpoints such as smtp://mail.example.org:25"},
 };
 
+static const struct conf_key sni_keys[] = {
+    {.name = "domains",
+     .type = CONF_LIST,
+     .offset = offsetof(struct deploy_sni, domains),
+     .accepts = is_name,
+     .expected = "host names in lower case, such as mail.example.net or *.example.net"},
+};
+
+/* What mailcow, or this program, has there for other ends. */
+static bool is_sni_name(const char *name)
+{
+    static const char *const taken[] = {"primary", "acme",    "acme-sh",      "backups",    "cert.pem",
+                                        "key.pem", "domains", "dhparams.pem", "force_renew"};
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (strcmp(name, taken[i]) == 0)
+            return false;
+    return true;
+}
+
+static void *sni_record(void *config, const char *instance)
+{
+    struct deploy_conf *s = config;
+    for (size_t i = 0; i < s->sni_count; i++)
+        if (strcmp(s->sni[i].name, instance) == 0)
+            return &s->sni[i];
+    if (s->sni_count == DEPLOY_CONF_SNI_MAX)
+        return NULL;
+    struct deploy_sni *sni = &s->sni[s->sni_count];
+    return conf_set_string(&sni->name, instance) < 0 ? NULL : &s->sni[s->sni_count++];
+}
+
 static void *the_record(void *config, const char *instance)
 {
     (void)instance;
@@ -82,6 +114,12 @@ static const struct conf_section sections[] = {
     {.name = "mailcow", .record = the_record, KEYS(mailcow_keys)},
     {.name = "docker", .record = the_record, KEYS(docker_keys)},
     {.name = "verify", .record = the_record, KEYS(verify_keys)},
+    {.name = "sni",
+     .named = true,
+     .record = sni_record,
+     .accepts = is_sni_name,
+     .expected = "mailcow, or this program, has that name for something else",
+     KEYS(sni_keys)},
 };
 
 int deploy_conf_defaults(struct deploy_conf *s)
@@ -118,6 +156,18 @@ static void check_endpoints(struct deploy_conf *s, const char *path, struct prob
         problem_add(problems, "%s: endpoints: more than %d", path, ENDPOINT_MAX);
 }
 
+static void check_sni(const struct deploy_conf *s, const char *path, struct problems *problems)
+{
+    for (size_t i = 0; i < s->sni_count; i++)
+        if (!s->sni[i].domains.count)
+            problem_add(problems,
+                        "%s: [sni %s]: domains is empty: name what its certificate is for, or remove "
+                        "the section",
+                        path, s->sni[i].name);
+        else if (s->sni[i].domains.count > WANT_MAX_NAMES)
+            problem_add(problems, "%s: [sni %s]: more than %d domains", path, s->sni[i].name, WANT_MAX_NAMES);
+}
+
 int deploy_conf_read(const char *path, struct deploy_conf *out, struct problems *problems)
 {
     int rc = deploy_conf_defaults(out);
@@ -127,6 +177,7 @@ int deploy_conf_read(const char *path, struct deploy_conf *out, struct problems 
         return 0;
     conf_read(path, sections, sizeof sections / sizeof *sections, out, problems);
     check_endpoints(out, path, problems);
+    check_sni(out, path, problems);
     return problems->count ? E_CONFIG : 0;
 }
 
@@ -141,5 +192,9 @@ void deploy_conf_free(struct deploy_conf *s)
     conf_list_free(&s->require);
     conf_list_free(&s->optional);
     conf_list_free(&s->endpoints);
+    for (size_t i = 0; i < s->sni_count; i++) {
+        free(s->sni[i].name);
+        conf_list_free(&s->sni[i].domains);
+    }
     *s = (struct deploy_conf){0};
 }

@@ -6,6 +6,14 @@
 
 #include "common/conf.h"
 
+#define DEPLOY_CONF_SNI_MAX 256
+
+/* [sni NAME]: an SNI folder that is to be there. */
+struct deploy_sni {
+    char *name;               /* of the folder, and of its want */
+    struct conf_list domains; /* host names, wildcards as *.x; at least one */
+};
+
 struct deploy_conf {
     char *state;               /* folder of the generations and records */
     char *socket;              /* where the daemon listens and its clients connect */
@@ -18,6 +26,8 @@ struct deploy_conf {
     char *docker_socket;
     int64_t verify_timeout;     /* seconds */
     struct conf_list endpoints; /* proto://host[:port], or the single word auto */
+    struct deploy_sni sni[DEPLOY_CONF_SNI_MAX];
+    size_t sni_count;
 };
 
 /*

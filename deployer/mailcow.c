@@ -2,6 +2,7 @@
 #include "common/cert.h"
 #include "common/file.h"
 #include "common/text.h"
+#include "deployer/sni.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -9,6 +10,11 @@
 #include <string.h>
 
 #define CONF_BYTES (256 * 1024)
+
+static bool is_primary(const struct want *want)
+{
+    return strcmp(want->id, WANT_PRIMARY) == 0;
+}
 
 /* ---- mailcow.conf ---- */
 
@@ -130,13 +136,19 @@ static int use_https_port(const char *path, const struct variable *v, struct mai
 void mailcow_locate(const char *path, struct mailcow *out)
 {
     snprintf(out->ssl_path, sizeof out->ssl_path, "%.4000s/data/assets/ssl", path);
+    snprintf(out->postfix_path, sizeof out->postfix_path, "%.4000s/data/conf/postfix", path);
+    snprintf(out->dovecot_path, sizeof out->dovecot_path, "%.4000s/data/conf/dovecot", path);
 }
 
 int mailcow_read(const char *path, struct mailcow *out, struct error *err)
 {
     char file[PATH_MAX];
     struct variable v[] = {
-        {.key = "MAILCOW_HOSTNAME"}, {.key = "COMPOSE_PROJECT_NAME"}, {.key = "HTTPS_PORT"}};
+        {.key = "MAILCOW_HOSTNAME"},
+        {.key = "COMPOSE_PROJECT_NAME"},
+        {.key = "HTTPS_PORT"},
+        {.key = "ADDITIONAL_SERVER_NAMES"},
+    };
     AUTO_SECRET struct secret text = SECRET(CONF_BYTES); /* it holds mailcow's database passwords */
     snprintf(file, sizeof file, "%s/mailcow.conf", path);
     *out = (struct mailcow){0};
@@ -150,6 +162,7 @@ int mailcow_read(const char *path, struct mailcow *out, struct error *err)
     }
     if (text.len)
         read_variables((char *)text.data, v, sizeof v / sizeof *v);
+    memcpy(out->server_names, v[3].value, sizeof out->server_names);
     rc = use_hostname(file, &v[0], out, err);
     if (!rc)
         rc = use_project(file, path, &v[1], out, err);
@@ -175,15 +188,88 @@ void mailcow_look(int ssl_fd, struct want *want)
     struct error ignored;
     want->installed[0] = '\0';
     want->not_after = 0;
-    if (file_read(ssl_fd, "cert.pem", 0, &pem, NULL, &ignored) ||
+    AUTO_CLOSE int folder = file_open_dir(ssl_fd, is_primary(want) ? "." : want->id, false, 0, &ignored);
+    if (folder < 0 || file_read(folder, "cert.pem", 0, &pem, NULL, &ignored) ||
         cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &c, &ignored))
         return;
     memcpy(want->installed, cert_info(c)->fingerprint, sizeof want->installed);
     want->not_after = cert_info(c)->not_after;
 }
 
+/* ---- the wants ---- */
+
+static bool has_name(const struct want *want, const char *name)
+{
+    for (size_t i = 0; i < want->name_count; i++)
+        if (strcmp(want->names[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* The first of the names that another SNI folder asks for already, and which. */
+static const char *find_double(const struct want_list *list, const struct conf_list *names,
+                               const struct want **out_other)
+{
+    for (size_t n = 0; n < names->count; n++)
+        for (size_t i = 1; i < list->count; i++)
+            if (has_name(&list->list[i], names->items[n])) {
+                *out_other = &list->list[i];
+                return names->items[n];
+            }
+    return NULL;
+}
+
+static int add_sni(struct want_list *list, const char *id, const struct conf_list *names,
+                   struct problems *problems, struct error *err)
+{
+    const struct want *other = NULL;
+    struct want *want;
+    const char *twice = find_double(list, names, &other);
+    if (twice) {
+        problem_add(
+            problems,
+            "SNI folder %s: %s belongs to %s already: it is left out, and what the services serve for "
+            "that name is by chance; take the name away from one of them",
+            id, twice, other->id);
+        return 0;
+    }
+    if (list->count == WANT_MAX) {
+        problem_add(problems, "SNI folder %s: more than %d certificates: it is left out", id, WANT_MAX);
+        return 0;
+    }
+    int rc = want_add(list, id, &want, err);
+    for (size_t i = 0; !rc && i < names->count; i++)
+        rc = want_add_name(want, names->items[i], err);
+    return rc;
+}
+
+static bool has_section(const struct deploy_conf *conf, const char *name)
+{
+    for (size_t i = 0; i < conf->sni_count; i++)
+        if (strcmp(conf->sni[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static int add_folders(const struct deploy_conf *conf, int ssl_fd, struct want_list *out,
+                       struct problems *problems, struct error *err)
+{
+    AUTO_SNI_FOLDERS struct sni_folders folders = {0};
+    int rc = sni_scan(ssl_fd, &folders, err);
+    for (size_t i = 0; !rc && i < folders.count; i++) {
+        const struct sni_folder *folder = &folders.list[i];
+        if (has_section(conf, folder->name))
+            continue;
+        if (folder->state == SNI_USED)
+            rc = add_sni(out, folder->name, &folder->domains.names, problems, err);
+        else if (folder->state == SNI_UNUSABLE)
+            problem_add(problems, "SNI folder %s: %s", folder->name, folder->problem);
+    }
+    return rc;
+}
+
 int mailcow_wants(const struct mailcow *m, const struct deploy_conf *conf, int ssl_fd, struct want_list *out,
-                  struct error *err)
+                  struct problems *problems, struct error *err)
 {
     struct want *primary = NULL;
     int rc = want_add(out, WANT_PRIMARY, &primary, err);
@@ -191,7 +277,62 @@ int mailcow_wants(const struct mailcow *m, const struct deploy_conf *conf, int s
         rc = want_add_name(primary, m->hostname, err);
     for (size_t i = 0; !rc && i < conf->require.count; i++)
         rc = want_add_name(primary, conf->require.items[i], err);
+    for (size_t i = 0; !rc && i < conf->sni_count; i++)
+        rc = add_sni(out, conf->sni[i].name, &conf->sni[i].domains, problems, err);
     if (!rc)
-        mailcow_look(ssl_fd, primary);
+        rc = add_folders(conf, ssl_fd, out, problems, err);
+    for (size_t i = 0; !rc && i < out->count; i++)
+        mailcow_look(ssl_fd, &out->list[i]);
     return rc;
+}
+
+/* ---- which certificate a service serves ---- */
+
+static bool lists_name(const char *list, const char *name)
+{
+    size_t len = strlen(name);
+    for (const char *p = list; *p; p += strcspn(p, ", ")) {
+        p += strspn(p, ", ");
+        if (strcspn(p, ", ") == len && strncasecmp(p, name, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The wildcard for the name without its first so many labels; false when too few are left. */
+static bool make_wildcard(char out[300], const char *name, unsigned labels)
+{
+    while (labels-- && name)
+        name = (name = strchr(name, '.')) ? name + 1 : NULL;
+    return name && strchr(name, '.') && snprintf(out, 300, "*.%s", name) < 300;
+}
+
+static const struct want *find_serving(const struct mailcow *m, const struct want_list *wants, bool is_nginx,
+                                       const char *name)
+{
+    for (size_t i = 0; i < wants->count; i++) {
+        const struct want *want = &wants->list[i];
+        bool skipped = is_primary(want) || (is_nginx && has_name(want, m->hostname));
+        if (!skipped && want->installed[0] && has_name(want, name))
+            return want;
+    }
+    return NULL;
+}
+
+const struct want *mailcow_serves(const struct mailcow *m, const struct want_list *wants, const char *service,
+                                  const char *name)
+{
+    const struct want *primary = want_find(wants, WANT_PRIMARY);
+    bool is_nginx = strcmp(service, "nginx-mailcow") == 0;
+    bool one_label = strcmp(service, "dovecot-mailcow") == 0;
+    char wildcard[300];
+    if (!name || (is_nginx && (strcmp(name, m->hostname) == 0 || lists_name(m->server_names, name))))
+        return primary;
+    const struct want *found = find_serving(m, wants, is_nginx, name);
+    for (unsigned labels = 1; !found && make_wildcard(wildcard, name, labels); labels++) {
+        found = find_serving(m, wants, is_nginx, wildcard);
+        if (one_label)
+            break;
+    }
+    return found ? found : primary;
 }

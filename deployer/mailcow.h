@@ -10,10 +10,13 @@
 #include <stdint.h>
 
 struct mailcow {
-    char hostname[254];  /* MAILCOW_HOSTNAME, lower case */
-    char project[128];   /* COMPOSE_PROJECT_NAME, lower case as compose makes it */
-    uint16_t https_port; /* HTTPS_PORT: also nginx's port inside its container */
-    char ssl_path[4096]; /* data/assets/ssl */
+    char hostname[254];      /* MAILCOW_HOSTNAME, lower case */
+    char project[128];       /* COMPOSE_PROJECT_NAME, lower case as compose makes it */
+    uint16_t https_port;     /* HTTPS_PORT: also nginx's port inside its container */
+    char server_names[512];  /* ADDITIONAL_SERVER_NAMES, as it is: nginx has them in its first server */
+    char ssl_path[4096];     /* data/assets/ssl */
+    char postfix_path[4096]; /* data/conf/postfix */
+    char dovecot_path[4096]; /* data/conf/dovecot */
 };
 
 /*
@@ -23,7 +26,7 @@ struct mailcow {
  */
 int mailcow_read(const char *path, struct mailcow *out, struct error *err);
 
-/* Only sets ssl_path. */
+/* Only sets the paths. */
 void mailcow_locate(const char *path, struct mailcow *out);
 
 /* Opens the SSL folder itself (never through a symbolic link); -1 with E_CONFIG in err when it is missing. */
@@ -31,13 +34,28 @@ int mailcow_open_ssl(const struct mailcow *m, struct error *err);
 
 /*
  * The wants of this mail host with what is installed for each: the primary, covering MAILCOW_HOSTNAME and
- * `require`. ssl_fd: the open SSL folder.
+ * `require`; one for each [sni NAME], whose folder need not be there yet; one for each other SNI folder that
+ * the services read, in their order. ssl_fd: the open SSL folder.
+ *
+ * A folder that cannot be a want, or that asks for a name that another one asks for already, is left out and
+ * told in problems: its certificate is nobody's to renew. A name of the primary may also be one of a folder
+ * (mailcow's own ACME leaves such a folder): see mailcow_serves.
  */
 int mailcow_wants(const struct mailcow *m, const struct deploy_conf *conf, int ssl_fd, struct want_list *out,
-                  struct error *err);
+                  struct problems *problems, struct error *err);
 
-/* Reads again what is installed for a want. What cannot be read or parsed counts as nothing: a push replaces
- * it. */
+/* Reads again what is installed for a want in its own folder. What cannot be read or parsed counts as
+ * nothing: a push replaces it. */
 void mailcow_look(int ssl_fd, struct want *want);
+
+/*
+ * The want whose certificate a service (nginx-mailcow, postfix-mailcow, dovecot-mailcow) is to serve when the
+ * client asks for name, a host name; NULL asks for none. Only wants with something installed count; the
+ * primary is what no other serves. They differ: nginx keeps the primary for MAILCOW_HOSTNAME,
+ * ADDITIONAL_SERVER_NAMES and for all names of a folder that names MAILCOW_HOSTNAME; a wildcard is one label
+ * for Dovecot and any number for the others.
+ */
+const struct want *mailcow_serves(const struct mailcow *m, const struct want_list *wants, const char *service,
+                                  const char *name);
 
 #endif

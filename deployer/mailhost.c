@@ -17,7 +17,7 @@ int mailhost_open(struct mailhost **out, const struct deploy_conf *conf, struct 
         return err->code;
     rc = store_open(&m->store, conf->state, err);
     if (!rc)
-        rc = mailcow_wants(&m->mailcow, conf, m->ssl_fd, &m->wants, err);
+        rc = mailcow_wants(&m->mailcow, conf, m->ssl_fd, &m->wants, &m->problems, err);
     if (rc < 0)
         return rc;
     *out = m;
@@ -31,6 +31,7 @@ void mailhost_close(struct mailhost *m)
         return;
     cleanup_closep(&m->ssl_fd);
     want_list_free(&m->wants);
+    problems_free(&m->problems);
     store_close(m->store);
     trust_free(m->trust);
     free(m);

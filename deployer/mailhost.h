@@ -14,7 +14,8 @@ struct mailhost {
     const struct deploy_conf *conf; /* borrowed */
     struct mailcow mailcow;
     int ssl_fd;
-    struct want_list wants; /* as they were when the mail host was opened */
+    struct want_list wants;   /* as they were when the mail host was opened */
+    struct problems problems; /* SNI folders that are no wants */
     struct store *store;
     struct trust *trust; /* NULL until mailhost_trust */
 };

@@ -251,8 +251,10 @@ static void wants_the_host_name_and_what_is_required(void **state)
     const struct deploy_conf conf = {.require = {.items = items, .count = 3}};
     const struct mailcow m = {.hostname = "mail.example.org"};
     AUTO_WANTS struct want_list wants = {0};
+    AUTO_PROBLEMS struct problems problems = {0};
     struct error err;
-    assert_int_equal(mailcow_wants(&m, &conf, d->fd, &wants, &err), 0);
+    assert_int_equal(mailcow_wants(&m, &conf, d->fd, &wants, &problems, &err), 0);
+    assert_int_equal(problems.count, 0);
     assert_int_equal(wants.count, 1);
     assert_string_equal(wants.list[0].id, "primary");
     assert_int_equal(wants.list[0].name_count, 3);
