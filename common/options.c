@@ -17,8 +17,12 @@ static void show_help(const struct options *o)
 {
     printf("usage: %s [command] [options]\n%s\n", o->program, o->purpose);
     printf("\ncommands (the first is the default):\n");
-    for (size_t i = 0; i < o->command_count; i++)
-        printf("  %-24s %s\n", o->commands[i].name, o->commands[i].help);
+    for (size_t i = 0; i < o->command_count; i++) {
+        const struct option_command *c = &o->commands[i];
+        char left[64];
+        snprintf(left, sizeof left, "%s%s%s", c->name, c->operand ? " " : "", c->operand ? c->operand : "");
+        printf("  %-24s %s\n", left, c->help);
+    }
     printf("\noptions:\n");
     for (size_t i = 0; i < o->row_count; i++) {
         const struct option_row *row = &o->rows[i];
@@ -63,16 +67,27 @@ static const struct option_row *find_row(const struct options *o, int c)
     return NULL;
 }
 
+static int take_operand(const struct option_command *c, int count, char **words, struct error *err)
+{
+    if (count > 1 && !c->operand)
+        return error_set(err, E_USAGE, "one command at a time: %s (see --help)", words[1]);
+    if (count > 2)
+        return error_set(err, E_USAGE, "%s: too many words: %s (see --help)", c->name, words[2]);
+    if (count < 2 && c->operand && *c->operand != '[')
+        return error_set(err, E_USAGE, "%s: %s is missing (see --help)", c->name, c->operand);
+    if (count > 1)
+        *c->out_value = words[1];
+    return 0;
+}
+
 static int find_command(const struct options *o, int count, char **words, size_t *out_command,
                         struct error *err)
 {
     *out_command = 0;
-    if (count > 1)
-        return error_set(err, E_USAGE, "one command at a time: %s (see --help)", words[1]);
     for (size_t i = 0; count && i < o->command_count; i++)
         if (strcmp(o->commands[i].name, words[0]) == 0) {
             *out_command = i;
-            return 0;
+            return take_operand(&o->commands[i], count, words, err);
         }
     return count ? error_set(err, E_USAGE, "unknown command: %s (see --help)", words[0]) : 0;
 }

@@ -22,6 +22,8 @@ struct option_row {
 struct option_command {
     const char *name;
     const char *help;
+    const char *operand;    /* what to call it in the help, in brackets when it may be left out; NULL: none */
+    const char **out_value; /* set to it */
 };
 
 struct options {

@@ -1,35 +1,23 @@
 #include "deployer/deploy.h"
 #include "common/clock.h"
 #include "common/file.h"
-#include "common/text.h"
-#include "deployer/docker.h"
-#include "deployer/endpoint.h"
 #include "deployer/install.h"
-#include "deployer/reload.h"
+#include "deployer/rollout.h"
+#include "deployer/sni.h"
+#include "deployer/sni_render.h"
 
-#include <stdarg.h>
 #include <string.h>
-
-/* What is known of one want during the deployment; the public part comes first. */
-struct work {
-    struct deploy_want public;
-    struct judge_verdict accepted;
-    char judged_against[65]; /* fingerprint of what was installed then */
-    bool has_accepted;
-    bool is_refused; /* not staged after all: the record speaks of what was there before */
-    bool installed_now;
-};
 
 struct deploy {
     struct mailhost *host;
-    struct work *works; /* one per want of the host, in the same order */
-    struct deploy_want *wants;
-    struct deploy_say say;
+    struct pair *pairs; /* one per want of the host, in the same order */
+    size_t count;
+    struct progress progress;
     bool force;
-    struct docker_containers containers;
-    struct endpoint_list endpoints;
-    struct verify_result results[ENDPOINT_MAX];
-    struct deploy_outcome outcome;
+    char to_remove[WANT_ID_SIZE]; /* by the operator's word, "" */
+    bool has_removed;             /* folders that are to go as soon as no service needs them */
+    struct rollout *rollout;
+    struct outcome outcome; /* of the whole, beside those of the pairs */
 };
 
 int deploy_new(struct deploy **out, struct mailhost *mailhost, struct error *err)
@@ -38,12 +26,12 @@ int deploy_new(struct deploy **out, struct mailhost *mailhost, struct error *err
     if (!d)
         return error_memory(err);
     d->host = mailhost;
-    d->works = calloc(mailhost->wants.count, sizeof *d->works);
-    d->wants = calloc(mailhost->wants.count, sizeof *d->wants);
-    if (!d->works || !d->wants)
+    d->count = mailhost->wants.count;
+    d->pairs = calloc(d->count + 1, sizeof *d->pairs);
+    if (!d->pairs)
         return error_memory(err);
-    for (size_t i = 0; i < mailhost->wants.count; i++)
-        d->works[i].public.want = &mailhost->wants.list[i];
+    for (size_t i = 0; i < d->count; i++)
+        d->pairs[i].want = &mailhost->wants.list[i];
     *out = d;
     d = NULL;
     return 0;
@@ -53,495 +41,366 @@ void deploy_free(struct deploy *d)
 {
     if (!d)
         return;
-    for (size_t i = 0; d->works && i < d->host->wants.count; i++)
-        judge_verdict_wipe(&d->works[i].accepted);
-    docker_containers_free(&d->containers);
-    free(d->works);
-    free(d->wants);
+    for (size_t i = 0; d->pairs && i < d->count; i++)
+        pair_wipe(&d->pairs[i]);
+    rollout_free(d->rollout);
+    free(d->pairs);
     free(d);
 }
 
-static const char *const result_words[] = {
-    [DEPLOY_UNCHANGED] = "unchanged",
-    [DEPLOY_DEPLOYED] = "deployed",
-    [DEPLOY_PENDING] = "pending",
-    [DEPLOY_FAILED] = "failed",
-};
-
-const char *deploy_result_str(enum deploy_result result)
+static struct pair *find_pair(struct deploy *d, const char *want)
 {
-    return result_words[result];
-}
-
-__attribute__((format(printf, 2, 3))) static void say(const struct deploy *d, const char *fmt, ...)
-{
-    char text[900];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    if (d->say.line)
-        d->say.line(d->say.ctx, text);
-}
-
-/* Notes what went wrong, the first and worst of it being what people are told. */
-__attribute__((format(printf, 3, 4))) static void fall_short(struct deploy *d, enum deploy_result result,
-                                                             const char *fmt, ...)
-{
-    if (d->outcome.result >= result)
-        return;
-    d->outcome.result = result;
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(d->outcome.detail, sizeof d->outcome.detail, fmt, ap);
-    va_end(ap);
-}
-
-static enum deploy_result result_of(const struct error *err)
-{
-    return err->code == E_TEMPORARY ? DEPLOY_PENDING : DEPLOY_FAILED;
-}
-
-/* ---- put ---- */
-
-static struct work *find_work(struct deploy *d, const char *want)
-{
-    for (size_t i = 0; i < d->host->wants.count; i++)
-        if (strcmp(d->works[i].public.want->id, want) == 0)
-            return &d->works[i];
+    for (size_t i = 0; i < d->count; i++)
+        if (strcmp(d->pairs[i].want->id, want) == 0)
+            return &d->pairs[i];
     return NULL;
 }
+
+/* ---- what is to be done ---- */
 
 int deploy_put(struct deploy *d, const char *want, const void *bundle, size_t len, struct judge_verdict *out,
                struct error *err)
 {
-    struct work *w = find_work(d, want);
-    if (!w)
-        return error_set(err, E_FAILED, "no such want here: %s", want);
-    judge_verdict_wipe(&w->accepted);
-    w->has_accepted = false;
-    memcpy(w->judged_against, w->public.want->installed, sizeof w->judged_against);
-    int rc = mailhost_judge(d->host, w->public.want, bundle, len, &w->accepted, err);
-    *out = w->accepted; /* shares its secrets: the deployment owns them */
-    if (rc < 0)
-        return rc;
-    if (w->accepted.reason != JUDGE_ACCEPTED)
-        return DEPLOY_REFUSED;
-    w->has_accepted = true;
-    return strcmp(w->accepted.fingerprint, w->public.want->installed) == 0 ? DEPLOY_SAME : 0;
+    struct pair *p = find_pair(d, want);
+    return p ? pair_put(d->host, p, bundle, len, out, err)
+             : error_set(err, E_FAILED, "no such want here: %s", want);
 }
 
 bool deploy_has_bundle(const struct deploy *d)
 {
-    for (size_t i = 0; i < d->host->wants.count; i++)
-        if (d->works[i].has_accepted)
+    for (size_t i = 0; i < d->count; i++)
+        if (d->pairs[i].has_accepted)
             return true;
     return false;
 }
 
-/* ---- stage ---- */
-
-/* Judges a pair that was accepted before against what is installed now. */
-static int judge_pair(struct deploy *d, const struct work *w, const struct secret *chain,
-                      const struct secret *key, struct judge_verdict *out, struct error *err)
+/* The newest one that is neither the current one nor quarantined, unless the record names the one before. */
+static int choose_previous(struct deploy *d, const struct pair *p, const struct generation_meta *list,
+                           size_t count, const struct generation_meta **out, struct error *err)
 {
-    AUTO_SECRET struct secret bundle = SECRET(2 * SECRET_MAX);
-    if (secret_append(&bundle, chain->data, chain->len) < 0 ||
-        secret_append(&bundle, key->data, key->len) < 0)
-        return error_memory(err);
-    return mailhost_judge(d->host, w->public.want, bundle.data, bundle.len, out, err);
-}
-
-/*
- * Another deployment may have installed a younger certificate since this one was judged: then, with the lock
- * held, it is judged again.
- */
-static int judge_again(struct deploy *d, struct work *w, struct error *err)
-{
-    struct judge_verdict verdict = {0};
-    if (strcmp(w->judged_against, w->public.want->installed) == 0)
-        return 0;
-    int rc = judge_pair(d, w, &w->accepted.chain, &w->accepted.key, &verdict, err);
-    judge_verdict_wipe(&w->accepted);
-    w->accepted = verdict;
-    w->has_accepted = false;
+    char reason[STORE_REASON_SIZE];
+    struct record record;
+    int rc = store_read_record(d->host->store, p->want->id, &record, err);
     if (rc < 0)
         return rc;
-    w->has_accepted = verdict.reason == JUDGE_ACCEPTED;
-    return w->has_accepted ? 0 : error_set(err, E_FAILED, "%s", w->accepted.why);
+    *out = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const struct generation_meta *g = &list[i];
+        if (strcmp(g->id, record.current) == 0 || strcmp(g->fingerprint, record.fingerprint) == 0)
+            continue;
+        if (strcmp(g->id, record.previous) == 0) {
+            *out = g;
+            return 0;
+        }
+        if (store_is_quarantined(d->host->store, p->want->id, g->fingerprint, reason, err) == 0)
+            *out = g;
+    }
+    return *out ? 0 : error_set(err, E_FAILED, "want %s: there is no generation to go back to", p->want->id);
 }
 
-static int accept_generation(struct deploy *d, struct work *w, struct error *err)
+int deploy_choose(struct deploy *d, const char *want, const char *generation, struct error *err)
 {
-    struct record *r = &w->public.record;
-    char id[STORE_GENERATION_SIZE];
-    time_t now = time(NULL);
-    int64_t start = clock_us();
-    int rc = store_stage(d->host->store, w->public.want->id, &w->accepted, now, id, err);
+    AUTO_FREE struct generation_meta *list = NULL;
+    const struct generation_meta *chosen = NULL;
+    size_t count;
+    struct pair *p = find_pair(d, want);
+    if (!p)
+        return error_set(err, E_USAGE, "no such want here: %s", want);
+    int rc = store_list(d->host->store, want, &list, &count, err);
     if (rc < 0)
         return rc;
-    if (r->current[0] && r->state == STORE_SERVED)
-        memcpy(r->previous, r->current, sizeof r->previous);
-    memcpy(r->current, id, sizeof r->current);
-    memcpy(r->fingerprint, w->accepted.fingerprint, sizeof r->fingerprint);
-    r->not_after = w->accepted.not_after;
-    r->changed = now;
-    r->verified = 0;
-    r->state = STORE_PENDING;
-    r->detail[0] = '\0';
-    rc = store_write_record(d->host->store, w->public.want->id, r, err);
+    if (!*generation)
+        rc = choose_previous(d, p, list, count, &chosen, err);
+    for (size_t i = 0; *generation && i < count; i++)
+        if (strcmp(list[i].id, generation) == 0)
+            chosen = &list[i];
+    if (!rc && !chosen)
+        rc = error_set(err, E_FAILED, "want %s: there is no generation %s; status lists them", want,
+                       generation);
     if (!rc)
-        say(d, "staged want=%s generation=%s us=%lld", w->public.want->id, id,
-            (long long)(clock_us() - start));
+        memcpy(p->chosen, chosen->id, sizeof p->chosen);
     return rc;
 }
 
-/* Whether the current generation is this very chain: the same leaf may come again with a better one. */
-static bool is_current(struct deploy *d, const struct work *w)
+int deploy_remove(struct deploy *d, const char *want, struct error *err)
 {
-    AUTO_GENERATION struct generation g = {0};
-    struct error ignored;
-    return strcmp(w->accepted.fingerprint, w->public.record.fingerprint) == 0 &&
-           store_load(d->host->store, w->public.want->id, w->public.record.current, &g, &ignored) == 0 &&
-           g.chain.len == w->accepted.chain.len &&
-           memcmp(g.chain.data, w->accepted.chain.data, g.chain.len) == 0;
-}
-
-static int stage(struct deploy *d, struct work *w, struct error *err)
-{
-    if (!w->has_accepted || is_current(d, w))
-        return 0;
-    int rc = judge_again(d, w, err);
-    if (!rc)
-        rc = accept_generation(d, w, err);
-    w->is_refused = rc < 0 && w->public.record.state != STORE_PENDING;
-    return rc;
-}
-
-/* ---- install ---- */
-
-static bool same_bytes(int folder, const char *name, const struct secret *content)
-{
-    AUTO_SECRET struct secret have = SECRET(SECRET_MAX);
-    struct error ignored;
-    return file_read(folder, name, 0, &have, NULL, &ignored) == 0 && have.len == content->len &&
-           memcmp(have.data, content->data, have.len) == 0;
-}
-
-/*
- * Whether the current generation may still take the place of what somebody else put there: it may have
- * expired, or be older. What was accepted and never installed is not forgotten silently.
- */
-static bool may_replace(struct deploy *d, struct work *w, const struct generation *g)
-{
-    AUTO_VERDICT struct judge_verdict verdict = {0};
-    struct error err;
-    if (judge_pair(d, w, &g->chain, &g->key, &verdict, &err) < 0)
-        return false;
-    if (verdict.reason == JUDGE_ACCEPTED)
-        return true;
-    say(d, "kept want=%s: it was installed by somebody else, and generation %s is refused: %s",
-        w->public.want->id, g->id, verdict.why);
-    if (w->public.record.state == STORE_PENDING)
-        fall_short(d, DEPLOY_FAILED,
-                   "want %s: generation %s was accepted, but cannot be installed any more: %s",
-                   w->public.want->id, g->id, verdict.why);
-    return false;
-}
-
-static int install(struct deploy *d, struct work *w, struct error *err)
-{
-    AUTO_GENERATION struct generation g = {0};
-    const char *id = w->public.want->id;
-    int64_t start = clock_us();
-    if (!w->public.record.current[0])
-        return 0;
-    int rc = store_load(d->host->store, id, w->public.record.current, &g, err);
-    if (rc < 0)
-        return rc;
-    AUTO_CLOSE int folder = install_open_folder(d->host->ssl_fd, id, err);
+    if (strcmp(want, WANT_PRIMARY) == 0)
+        return error_set(err, E_USAGE, "the primary certificate cannot be removed");
+    if (deploy_conf_sni(d->host->conf, want))
+        return error_set(err, E_USAGE, "deploy.conf asks for it: remove the section [sni %s] first", want);
+    AUTO_CLOSE int folder = want_is_id(want) ? install_open_folder(d->host->ssl_fd, want, err) : -1;
     if (folder < 0)
-        return err->code;
-    bool same = same_bytes(folder, "cert.pem", &g.chain) && same_bytes(folder, "key.pem", &g.key);
-    bool foreign = !same && !w->has_accepted;
-    if ((same && !d->force && w->public.record.state != STORE_PENDING) || (foreign && !may_replace(d, w, &g)))
-        return 0;
-    rc = same && !d->force ? 0 : install_generation(d->host->store, folder, id, &g, err);
-    if (rc < 0)
-        return rc;
-    memcpy(w->public.expected, g.fingerprint, sizeof w->public.expected);
-    w->installed_now = true;
-    say(d, "installed want=%s generation=%s us=%lld", id, g.id, (long long)(clock_us() - start));
+        return error_set(err, E_USAGE, "%s/%s: there is no such folder", d->host->mailcow.ssl_path, want);
+    snprintf(d->to_remove, sizeof d->to_remove, "%s", want);
     return 0;
 }
 
-/* ---- reload and verify ---- */
+/* ---- SNI folders ---- */
 
-/* A service that does not run cannot be verified, so it counts. */
-static void on_missing(struct deploy *d, const struct reload_step *step)
+static bool is_primary(const struct pair *p)
 {
-    say(d, "not-reloaded service=%s container=%s: %s", step->service, step->container ? step->container : "-",
-        step->detail);
-    if (!step->tolerated)
-        fall_short(d, DEPLOY_FAILED, "service %s is %s: %s", step->service, reload_outcome_str(step->outcome),
-                   step->detail);
+    return strcmp(p->want->id, WANT_PRIMARY) == 0;
 }
 
-/* A command's failure is only told: the wire says whether it mattered. */
-static void on_reload(void *ctx, const struct reload_step *step)
+static int mark_removed(struct deploy *d, const char *want, struct error *err)
+{
+    const struct record record = {.state = STORE_REMOVED};
+    return store_write_record(d->host->store, want, &record, err);
+}
+
+/* From here on no service finds the folder when it reads its configuration anew; the pair stays until then.
+ */
+static int retire(void *ctx, const char *want, struct error *err)
 {
     struct deploy *d = ctx;
-    if (step->outcome == RELOAD_ABSENT || step->outcome == RELOAD_NOT_RUNNING)
-        on_missing(d, step);
-    else if (step->outcome == RELOAD_DONE)
-        say(d, "reloaded service=%s container=%s us=%lld", step->service, step->container,
-            (long long)step->us);
-    else
-        say(d, "not-reloaded service=%s container=%s us=%lld: %s", step->service, step->container,
-            (long long)step->us, step->detail);
+    struct pair *p = find_pair(d, want);
+    d->has_removed = true;
+    if (p)
+        p->is_removed = true;
+    return sni_retire_folder(d->host->ssl_fd, want, err);
 }
 
-static void on_verified(void *ctx, const struct verify_result *r)
+static int remove_folder(void *ctx, const char *want, struct error *err)
 {
-    const struct deploy *d = ctx;
-    if (r->state == VERIFY_SERVED)
-        say(d, "verified endpoint=%s address=%s handshakes=%u us=%lld", r->endpoint->proto->name, r->address,
-            r->probes, (long long)r->us);
-    else
-        say(d, "not-verified endpoint=%s address=%s us=%lld: %s: %s", r->endpoint->proto->name,
-            r->address[0] ? r->address : "-", (long long)r->us, verify_state_str(r->state), r->detail);
-}
-
-/* Lists the containers, and derives the endpoints from them unless they are configured. */
-static int survey(struct deploy *d, struct docker **out_docker, struct error *err)
-{
-    const struct deploy_conf *conf = d->host->conf;
-    int rc = 0;
-    d->endpoints.count = 0;
-    for (size_t i = 0; !rc && i < conf->endpoints.count; i++)
-        rc = endpoint_parse(conf->endpoints.items[i], &d->endpoints, err);
+    struct deploy *d = ctx;
+    int rc = sni_remove_folder(d->host->ssl_fd, want, err);
+    if (rc == SNI_KEPT)
+        progress_say(&d->progress, "warning want=%s: %s", want, err->text);
+    if (rc >= 0) /* a want that stays keeps what it has in quarantine */
+        rc = deploy_conf_sni(d->host->conf, want)
+                 ? store_write_record(d->host->store, want, &(struct record){.state = STORE_NONE}, err)
+                 : store_forget(d->host->store, want, err);
     if (!rc)
-        rc = docker_new(out_docker, conf->docker_socket, err);
-    if (!rc)
-        rc = docker_containers(*out_docker, d->host->mailcow.project, &d->containers, err);
-    if (!rc && conf->endpoints.count == 0)
-        rc = endpoint_derive(&d->containers, d->host->mailcow.https_port, &d->endpoints, err);
+        progress_say(&d->progress, "removed want=%s", want);
     return rc;
 }
 
-/* With docker the services are reloaded, without only looked at. */
-static void reload(struct deploy *d, struct docker *docker)
+/* Writes the file `domains` where the configuration has the last word on it. */
+static int write_domains(struct deploy *d, struct pair *p, struct error *err)
 {
-    struct error err = {0};
-    struct reload_opts opts = {
-        .optional = (const char *const *)d->host->conf->optional.items,
-        .on_step = on_reload,
-        .ctx = d,
-    };
-    int rc = docker ? reload_run(docker, &d->containers, &opts, &err) : reload_look(&d->containers, &opts);
-    if (rc < 0)
-        fall_short(d, result_of(&err), "reload: %s", err.text);
+    if (!p->expected[0] || !deploy_conf_sni(d->host->conf, p->want->id))
+        return 0;
+    int rc = sni_write_domains(d->host->ssl_fd, p->want->id, p->want->names, p->want->name_count, err);
+    if (!rc)
+        p->is_due = p->new_domains = true;
+    return rc < 0 ? rc : 0;
 }
 
-/* A wildcard is asked for by a name that it covers. */
-static const char *probe_name(const char *name, char *buffer, size_t size)
+/* Has sni.map and sni.conf say what is in the folders; what the services must do to read it. */
+static enum reload_level render(struct deploy *d)
 {
-    if (strncmp(name, "*.", 2) != 0)
-        return name;
-    snprintf(buffer, size, "certsync-probe.%s", name + 2);
-    return buffer;
-}
-
-struct expectations {
-    struct verify_expectation *list;
-    size_t count;
-    char (*wildcards)[300];
-};
-
-static void expectations_free(struct expectations *e)
-{
-    free(e->list);
-    free(e->wildcards);
-}
-
-static int expect_all(struct deploy *d, struct expectations *e, struct error *err)
-{
-    size_t room = 1;
-    for (size_t i = 0; i < d->host->wants.count; i++)
-        room += d->host->wants.list[i].name_count;
-    e->list = calloc(room, sizeof *e->list);
-    e->wildcards = calloc(room, sizeof *e->wildcards);
-    if (!e->list || !e->wildcards)
-        return error_memory(err);
-    for (size_t i = 0; i < d->host->wants.count; i++) {
-        const struct deploy_want *w = &d->works[i].public;
-        if (!w->expected[0])
+    enum reload_level level = RELOAD_PRIMARY;
+    struct sni_changes changes = {0};
+    struct error err;
+    if (sni_render(&d->host->mailcow, d->host->ssl_fd, rollout_skips_sni_map(d->rollout), &changes, &err) < 0)
+        outcome_worsen(&d->outcome, outcome_of_error(&err), "%s", err.text);
+    bool rebuild = changes.postfix || changes.dovecot || d->has_removed;
+    for (size_t i = 0; i < d->count; i++) {
+        const struct pair *p = &d->pairs[i];
+        if (is_primary(p))
             continue;
-        if (strcmp(w->want->id, WANT_PRIMARY) == 0)
-            e->list[e->count++] = (struct verify_expectation){.fingerprint = w->expected};
-        for (size_t n = 0; n < w->want->name_count; n++) {
-            const char *name = probe_name(w->want->names[n], e->wildcards[e->count], sizeof *e->wildcards);
-            e->list[e->count++] = (struct verify_expectation){.name = name, .fingerprint = w->expected};
-        }
+        level = p->is_due ? RELOAD_SNI : level;
+        rebuild = rebuild || p->new_domains || p->is_resumed || d->force || rollout_lacks(d->rollout, i);
     }
-    return 0;
+    return rebuild ? RELOAD_REBUILD : level;
 }
 
-static size_t count_served(const struct deploy *d)
+/* ---- installing ---- */
+
+static bool is_anything_due(const struct deploy *d)
 {
-    size_t served = 0;
-    for (size_t i = 0; i < d->endpoints.count; i++)
-        served += d->results[i].state == VERIFY_SERVED;
-    return served;
+    bool due = d->has_removed;
+    for (size_t i = 0; i < d->count; i++)
+        due = due || d->pairs[i].is_due;
+    return due;
 }
 
-/* One look (once) or until the deadline. True when all is served. */
-static bool verify(struct deploy *d, bool once, struct error *err)
+/* Where an earlier deployment was cut short, what it saw before it began counts. */
+static void look_before(struct deploy *d, char *down, size_t size)
 {
-    CLEANUP(expectations_free) struct expectations e = {0};
-    if (expect_all(d, &e, err) < 0)
-        return false;
-    if (!e.count || !d->endpoints.count) {
-        error_set(err, E_FAILED,
-                  e.count ? "no endpoint to verify: mailcow publishes no port; set endpoints in [verify]"
-                          : "nothing is installed yet");
-        return false;
+    for (size_t i = 0; i < d->count; i++)
+        if (d->pairs[i].is_resumed && d->pairs[i].is_due && d->pairs[i].record.down_before[0])
+            rollout_recall_before(d->rollout, d->pairs[i].record.down_before);
+    if (!rollout_knows_before(d->rollout))
+        rollout_look_before(d->rollout);
+    rollout_down_before(d->rollout, down, size);
+}
+
+static void install_all(struct deploy *d, const char *down)
+{
+    struct error err;
+    for (size_t i = 0; i < d->count; i++) {
+        struct pair *p = &d->pairs[i];
+        if (p->is_removed)
+            continue;
+        int rc = p->is_due ? pair_install(d->host, p, down, &d->progress, &err) : 0;
+        if (!rc)
+            rc = write_domains(d, p, &err);
+        if (rc < 0)
+            outcome_worsen(&p->outcome, outcome_of_error(&err), "%s", err.text);
     }
-    struct verify_opts opts = {
-        .endpoints = &d->endpoints,
-        .expectations = e.list,
-        .expectation_count = e.count,
-        .timeout_ms = (int)d->host->conf->verify_timeout * 1000,
-        .once = once,
-        .on_result = once ? NULL : on_verified,
-        .ctx = d,
-    };
-    int rc = verify_run(&opts, d->results, err);
-    d->outcome.endpoints = d->results;
-    d->outcome.endpoint_count = d->endpoints.count;
-    d->outcome.served = count_served(d);
-    if (rc > 0)
-        error_set(err, E_FAILED, "%zu of %zu endpoints do not serve it",
-                  d->endpoints.count - d->outcome.served, d->endpoints.count);
-    return rc == 0;
 }
 
-static bool installed_anything(const struct deploy *d)
+/* ---- onto the wire ---- */
+
+/* The names of a folder that goes are the primary's. */
+static enum rollout_result run(struct deploy *d)
 {
-    for (size_t i = 0; i < d->host->wants.count; i++)
-        if (d->works[i].installed_now)
-            return true;
-    return false;
+    const struct pair *primary = find_pair(d, WANT_PRIMARY);
+    for (size_t i = 0; i < d->count; i++)
+        if (d->pairs[i].is_removed)
+            memcpy(d->pairs[i].expected, primary->expected, sizeof primary->expected);
+    return rollout_run(d->rollout, render(d));
 }
 
-/* True when all is served as it is. */
-static bool look(struct deploy *d)
+/* owners: only what owns a name that broke. True when anything was put back. */
+static bool revert_some(struct deploy *d, bool owners, const char *reason)
 {
-    struct error ignored;
-    reload(d, NULL);
-    if (!verify(d, true, &ignored))
-        return false;
-    for (size_t i = 0; i < d->endpoints.count; i++)
-        on_verified(d, &d->results[i]);
-    return true;
+    bool any = false;
+    struct error err;
+    for (size_t i = 0; i < d->count; i++) {
+        struct pair *p = &d->pairs[i];
+        if (!pair_can_revert(p) || (owners && !rollout_broke(d->rollout, i)))
+            continue;
+        int rc = pair_revert(d->host, p, reason, &d->progress, &err);
+        if (rc == PAIR_NO_FOLDER)
+            rc = mark_removed(d, p->want->id, &err);
+        if (rc < 0)
+            outcome_worsen(&p->outcome, OUTCOME_FAILED, "it cannot be rolled back: %s", err.text);
+        any = any || rc >= 0;
+    }
+    return any;
+}
+
+/*
+ * A listener broke: what owns the name that it broke under goes back, and if that does not mend it all that
+ * this deployment brought.
+ */
+static enum rollout_result roll_back(struct deploy *d)
+{
+    char reason[STORE_REASON_SIZE];
+    enum rollout_result result = ROLLOUT_BROKEN;
+    struct error err;
+    snprintf(reason, sizeof reason, "%s", rollout_broken_text(d->rollout));
+    while (result == ROLLOUT_BROKEN && (revert_some(d, true, reason) || revert_some(d, false, reason))) {
+        if (store_each_removed(d->host->store, retire, d, &err) < 0)
+            outcome_worsen(&d->outcome, outcome_of_error(&err), "%s", err.text);
+        result = run(d);
+    }
+    if (result == ROLLOUT_BROKEN)
+        outcome_worsen(&d->outcome, OUTCOME_FAILED, "%s", rollout_broken_text(d->rollout));
+    return result;
 }
 
 /* What changed is reloaded; what did not is looked at, and reloaded only if it is not served. */
 static void bring_to_wire(struct deploy *d)
 {
-    AUTO_DOCKER struct docker *docker = NULL;
-    struct error err = {0};
-    if (survey(d, &docker, &err) < 0) {
-        fall_short(d, result_of(&err), "%s", err.text);
+    struct error err;
+    if (!d->force && !is_anything_due(d) && rollout_look(d->rollout))
         return;
-    }
-    if (!d->force && !installed_anything(d) && look(d))
-        return;
-    reload(d, docker);
-    if (verify(d, false, &err))
-        fall_short(d, DEPLOY_DEPLOYED, "%s", "");
-    else
-        fall_short(d, result_of(&err), "verify: %s", err.text);
+    enum rollout_result result = run(d);
+    if (result == ROLLOUT_BROKEN)
+        result = roll_back(d);
+    outcome_merge(&d->outcome, rollout_outcome(d->rollout));
+    outcome_worsen(&d->outcome, OUTCOME_DEPLOYED, "%s", "");
+    if (d->has_removed && result == ROLLOUT_SERVED &&
+        store_each_removed(d->host->store, remove_folder, d, &err) < 0)
+        outcome_worsen(&d->outcome, outcome_of_error(&err), "%s", err.text);
 }
 
 /* ---- the whole ---- */
 
-static int recover(struct deploy *d, struct error *err)
+static int recover(struct mailhost *host, const struct progress *progress, struct error *err)
 {
     char want[WANT_ID_SIZE];
-    int rc = install_recover(d->host->store, d->host->ssl_fd, want, err);
+    int rc = install_recover(host->store, host->ssl_fd, want, err);
     if (rc == INSTALL_RECOVERED)
-        say(d, "recovered want=%s: an installation that was cut short is finished", want);
+        progress_say(progress, "recovered want=%s: an installation that was cut short is finished", want);
     if (rc == INSTALL_LOST)
-        say(d, "warning want=%s: an installation was cut short, and cannot be finished: %s", want, err->text);
+        progress_say(progress, "warning want=%s: an installation was cut short, and cannot be finished: %s",
+                     want, err->text);
+    sni_remove_temporaries(host->ssl_fd);
+    sni_render_remove_temporaries(&host->mailcow);
     return rc < 0 ? rc : 0;
 }
 
-/* Records how each want stands at the end, and tidies its generations. */
-static void conclude(struct deploy *d, struct work *w)
-{
-    struct record *r = &w->public.record;
-    struct error err;
-    enum deploy_result result = d->outcome.result;
-    w->public.result = result;
-    if (!r->current[0] || w->is_refused)
-        return;
-    bool ours = strcmp(w->public.expected, r->fingerprint) == 0;
-    if (result <= DEPLOY_DEPLOYED && ours) {
-        r->state = STORE_SERVED;
-        r->verified = time(NULL);
-        r->detail[0] = '\0';
-    } else if (result > DEPLOY_DEPLOYED) {
-        r->state = result == DEPLOY_PENDING ? STORE_PENDING : STORE_FAILED;
-        snprintf(r->detail, sizeof r->detail, "%.*s", (int)sizeof r->detail - 1, d->outcome.detail);
-    }
-    int rc = store_write_record(d->host->store, w->public.want->id, r, &err);
-    if (!rc)
-        rc = store_prune(d->host->store, w->public.want->id, r->current, &err);
-    if (rc < 0)
-        say(d, "warning want=%s: %s", w->public.want->id, err.text);
-}
-
 /* With the lock held: nobody else installs from here on. */
-static int prepare(struct deploy *d, struct work *w, struct want *want, struct error *err)
+static int begin(struct deploy *d, struct error *err)
 {
-    mailcow_look(d->host->ssl_fd, want);
-    memcpy(w->public.expected, want->installed, sizeof w->public.expected);
-    int rc = store_read_record(d->host->store, want->id, &w->public.record, err);
-    if (!rc)
-        rc = stage(d, w, err);
-    return rc ? rc : install(d, w, err);
-}
-
-static void publish(struct deploy *d, struct deploy_outcome *out)
-{
-    for (size_t i = 0; i < d->host->wants.count; i++)
-        d->wants[i] = d->works[i].public;
-    d->outcome.wants = d->wants;
-    d->outcome.want_count = d->host->wants.count;
-    *out = d->outcome;
-}
-
-int deploy_run(struct deploy *d, bool force, const struct deploy_say *say_to, struct deploy_outcome *out,
-               struct error *err)
-{
-    d->say = *say_to;
-    d->force = force;
     int rc = store_lock(d->host->store, clock_ms() + DEPLOY_LOCK_MS, err);
     if (!rc)
-        rc = recover(d, err);
+        rc = recover(d->host, &d->progress, err);
+    if (!rc && d->to_remove[0])
+        rc = mark_removed(d, d->to_remove, err);
+    if (!rc)
+        rc = store_each_removed(d->host->store, retire, d, err);
+    if (!rc)
+        rc = rollout_new(&d->rollout, d->host, d->pairs, d->count, &d->progress, err);
+    return rc;
+}
+
+static void open_pairs(struct deploy *d)
+{
+    struct error err;
+    for (size_t i = 0; i < d->count; i++) {
+        struct pair *p = &d->pairs[i];
+        if (!p->is_removed && pair_open(d->host, p, d->force, &d->progress, &err) < 0)
+            outcome_worsen(&p->outcome, outcome_of_error(&err), "%s", err.text);
+    }
+}
+
+static void tell_problems(const struct deploy *d)
+{
+    const char *text = d->host->problems.text;
+    for (; text && *text; text += strcspn(text, "\n"), text += *text == '\n')
+        progress_say(&d->progress, "warning: %.*s", (int)strcspn(text, "\n"), text);
+}
+
+/* Files are right without an engine, too: its containers read them when they start. */
+static void carry_out(struct deploy *d)
+{
+    char down[sizeof d->pairs->record.down_before] = "?";
+    struct error err;
+    tell_problems(d);
+    open_pairs(d);
+    int engine = rollout_survey(d->rollout, &err);
+    if (!engine && is_anything_due(d))
+        look_before(d, down, sizeof down);
+    install_all(d, down);
+    if (engine < 0)
+        outcome_worsen(&d->outcome, outcome_of_error(&err), "%s", err.text);
+    else
+        bring_to_wire(d);
+}
+
+static void conclude(struct deploy *d, struct deploy_outcome *out)
+{
+    *out = (struct deploy_outcome){.worst = d->outcome, .pairs = d->pairs, .pair_count = d->count};
+    out->endpoints = rollout_endpoints(d->rollout, &out->endpoint_count, &out->served);
+    for (size_t i = 0; i < d->count; i++) {
+        struct pair *p = &d->pairs[i];
+        outcome_merge(&p->outcome, &d->outcome);
+        bool served = p->expected[0] && out->endpoint_count && rollout_want(d->rollout, i, &p->outcome) &&
+                      d->outcome.result <= OUTCOME_DEPLOYED;
+        if (!p->expected[0])
+            outcome_worsen(&p->outcome, OUTCOME_PENDING, "nothing is installed yet");
+        if (!p->is_removed)
+            pair_conclude(d->host, p, served, &d->progress);
+        if (p->outcome.result > out->worst.result)
+            outcome_worsen(&out->worst, p->outcome.result, "want %s: %s", p->want->id, p->outcome.detail);
+    }
+}
+
+int deploy_run(struct deploy *d, bool force, const struct progress *progress, struct deploy_outcome *out,
+               struct error *err)
+{
+    d->progress = *progress;
+    d->force = force;
+    int rc = begin(d, err);
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < d->host->wants.count; i++) {
-        rc = prepare(d, &d->works[i], &d->host->wants.list[i], err);
-        if (rc < 0)
-            fall_short(d, result_of(err), "want %s: %s", d->works[i].public.want->id, err->text);
-    }
-    if (d->outcome.result == DEPLOY_UNCHANGED || installed_anything(d))
-        bring_to_wire(d);
-    for (size_t i = 0; i < d->host->wants.count; i++)
-        conclude(d, &d->works[i]);
-    publish(d, out);
+    carry_out(d);
+    conclude(d, out);
     return 0;
 }
 
@@ -553,7 +412,7 @@ static void step_line(void *ctx, const char *text)
 int deploy_recover(const struct deploy_conf *conf, struct report *report, struct error *err)
 {
     struct mailhost host = {.conf = conf, .ssl_fd = -1};
-    struct deploy d = {.host = &host, .say = {.line = step_line, .ctx = report}};
+    const struct progress progress = {.line = step_line, .ctx = report};
     AUTO_STORE struct store *store = NULL;
     mailcow_locate(conf->mailcow, &host.mailcow); /* what mailcow.conf says does not matter here */
     AUTO_CLOSE int ssl_fd = mailcow_open_ssl(&host.mailcow, err);
@@ -566,5 +425,5 @@ int deploy_recover(const struct deploy_conf *conf, struct report *report, struct
         return rc;
     host.ssl_fd = ssl_fd;
     host.store = store;
-    return recover(&d, err);
+    return recover(&host, &progress, err);
 }

@@ -44,6 +44,7 @@ static const struct conf_key deploy_keys[] = {
      .expected = "a user name"},
     {.name = "trust", .type = CONF_PATH, .offset = AT(trust)},
     {.name = "idle", .type = CONF_DURATION, .offset = AT(idle), .min = 1, .max = 86400},
+    {.name = "keep", .type = CONF_NUMBER, .offset = AT(keep), .min = 2, .max = 100},
 };
 static const struct conf_key mailcow_keys[] = {
     {.name = "path", .type = CONF_PATH, .offset = AT(mailcow)},
@@ -124,7 +125,7 @@ static const struct conf_section sections[] = {
 
 int deploy_conf_defaults(struct deploy_conf *s)
 {
-    *s = (struct deploy_conf){.idle = 120, .verify_timeout = 30};
+    *s = (struct deploy_conf){.idle = 120, .keep = 4, .verify_timeout = 30};
     const struct {
         char **slot;
         const char *value;
@@ -179,6 +180,14 @@ int deploy_conf_read(const char *path, struct deploy_conf *out, struct problems 
     check_endpoints(out, path, problems);
     check_sni(out, path, problems);
     return problems->count ? E_CONFIG : 0;
+}
+
+const struct deploy_sni *deploy_conf_sni(const struct deploy_conf *s, const char *name)
+{
+    for (size_t i = 0; i < s->sni_count; i++)
+        if (strcmp(s->sni[i].name, name) == 0)
+            return &s->sni[i];
+    return NULL;
 }
 
 void deploy_conf_free(struct deploy_conf *s)

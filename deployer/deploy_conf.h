@@ -20,6 +20,7 @@ struct deploy_conf {
     char *push_user;           /* may push, and nothing else */
     char *trust;               /* PEM file of trusted CAs */
     int64_t idle;              /* seconds without a session after which a socket-activated daemon exits */
+    long keep;                 /* generations of a want: the current one and those before it */
     char *mailcow;             /* mailcow's directory */
     struct conf_list require;  /* names that the primary certificate must cover besides MAILCOW_HOSTNAME */
     struct conf_list optional; /* services whose container may be missing */
@@ -38,6 +39,8 @@ struct deploy_conf {
 int deploy_conf_read(const char *path, struct deploy_conf *out, struct problems *problems);
 /* What holds without a file. */
 int deploy_conf_defaults(struct deploy_conf *s);
+/* The section [sni NAME], or NULL. */
+const struct deploy_sni *deploy_conf_sni(const struct deploy_conf *s, const char *name);
 void deploy_conf_free(struct deploy_conf *s);
 #define AUTO_DEPLOY_CONF CLEANUP(deploy_conf_free)
 

@@ -10,11 +10,15 @@
 #define CERT_TEMP ".cert.pem.certsync"
 #define KEY_TEMP  ".key.pem.certsync"
 
+static int open_folder(int ssl_fd, const char *want, bool make, struct error *err)
+{
+    bool primary = strcmp(want, WANT_PRIMARY) == 0;
+    return file_open_dir(ssl_fd, primary ? "." : want, make, 0755, err);
+}
+
 int install_open_folder(int ssl_fd, const char *want, struct error *err)
 {
-    if (strcmp(want, WANT_PRIMARY) == 0)
-        return file_open_dir(ssl_fd, ".", false, 0, err);
-    return file_open_dir(ssl_fd, want, false, 0, err);
+    return open_folder(ssl_fd, want, false, err);
 }
 
 /* The owner of what is replaced; a symbolic link or anything but a file there is refused, not followed. */
@@ -77,15 +81,42 @@ static int finish(struct store *s, int dirfd, const struct generation *g, struct
     return rc ? rc : store_clear_intent(s, err);
 }
 
-int install_generation(struct store *s, int dirfd, const char *want, const struct generation *g,
+static bool is_gone(int ssl_fd, const char *want)
+{
+    struct stat st;
+    return strcmp(want, WANT_PRIMARY) != 0 && fstatat(ssl_fd, want, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+           errno == ENOENT;
+}
+
+/* The intent comes first, so that a crash leaves no folder that nobody finishes. */
+static int install_new_folder(struct store *s, int ssl_fd, struct intent *intent, const struct generation *g,
+                              struct error *err)
+{
+    intent->makes_folder = true;
+    int rc = store_write_intent(s, intent, err);
+    if (rc < 0)
+        return rc;
+    AUTO_CLOSE int dirfd = open_folder(ssl_fd, intent->want, true, err);
+    if (dirfd < 0)
+        return err->code;
+    rc = file_sync_dir(ssl_fd, "SSL folder", err);
+    return rc ? rc : finish(s, dirfd, g, err);
+}
+
+int install_generation(struct store *s, int ssl_fd, const char *want, const struct generation *g,
                        struct error *err)
 {
+    struct intent intent = {.makes_folder = false};
+    snprintf(intent.want, sizeof intent.want, "%s", want);
+    memcpy(intent.generation, g->id, sizeof intent.generation);
+    if (is_gone(ssl_fd, want))
+        return install_new_folder(s, ssl_fd, &intent, g, err);
+    AUTO_CLOSE int dirfd = install_open_folder(ssl_fd, want, err);
+    if (dirfd < 0)
+        return err->code;
     int rc = write_temporaries(dirfd, g, err);
-    if (rc < 0) {
-        remove_temporaries(dirfd);
-        return rc;
-    }
-    rc = store_write_intent(s, want, g->id, err);
+    if (!rc)
+        rc = store_write_intent(s, &intent, err);
     if (rc < 0) {
         remove_temporaries(dirfd);
         return rc;
@@ -114,36 +145,30 @@ static void remove_all_temporaries(int ssl_fd)
     }
 }
 
-static bool is_gone(int ssl_fd, const char *want)
-{
-    struct stat st;
-    return strcmp(want, WANT_PRIMARY) != 0 && fstatat(ssl_fd, want, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
-           errno == ENOENT;
-}
-
 int install_recover(struct store *s, int ssl_fd, char *out_want, struct error *err)
 {
-    char id[STORE_GENERATION_SIZE];
+    struct intent intent;
     AUTO_GENERATION struct generation g = {0};
-    int rc = store_read_intent(s, out_want, id, err);
+    int rc = store_read_intent(s, &intent, err);
     if (rc == STORE_NO_INTENT) {
         remove_all_temporaries(ssl_fd);
         return 0;
     }
     if (rc < 0)
         return rc;
-    if (is_gone(ssl_fd, out_want))
+    memcpy(out_want, intent.want, sizeof intent.want);
+    if (!intent.makes_folder && is_gone(ssl_fd, intent.want))
         return store_clear_intent(s, err);
-    AUTO_CLOSE int dirfd = install_open_folder(ssl_fd, out_want, err);
-    if (dirfd < 0)
-        return err->code;
-    rc = store_load(s, out_want, id, &g, err);
+    rc = store_load(s, intent.want, intent.generation, &g, err);
     if (rc < 0 && rc != E_TEMPORARY) { /* it would be in the way of every deployment to come */
         struct error ignored;
         store_clear_intent(s, &ignored);
         return INSTALL_LOST;
     }
+    AUTO_CLOSE int dirfd = open_folder(ssl_fd, intent.want, intent.makes_folder, err);
+    if (dirfd < 0)
+        return err->code;
     if (!rc)
         rc = finish(s, dirfd, &g, err);
-    return rc ? error_wrap(err, "recover the installation of %s", out_want) : INSTALL_RECOVERED;
+    return rc ? error_wrap(err, "recover the installation of %s", intent.want) : INSTALL_RECOVERED;
 }

@@ -14,15 +14,16 @@
 #include "deployer/store.h"
 
 /*
- * Installs g for want into the folder dirfd (the SSL folder for the primary). Owner and group of the replaced
- * files are kept (userns-remap), else those of the folder; modes are 0644 and 0600. The store must be locked.
+ * Installs g for want: into the SSL folder (ssl_fd) itself for the primary, else into its subfolder of that
+ * name, which is made if it is missing. Owner and group of the replaced files are kept (userns-remap), else
+ * those of the folder; modes are 0644 and 0600. The store must be locked.
  */
-int install_generation(struct store *s, int dirfd, const char *want, const struct generation *g,
+int install_generation(struct store *s, int ssl_fd, const char *want, const struct generation *g,
                        struct error *err);
 
 /*
  * Finishes an installation that a crash interrupted, and removes its temporary files. 0: there was none;
- * INSTALL_RECOVERED: out_want is whole again; INSTALL_LOST: its generation cannot be
+ * INSTALL_RECOVERED: out_want (WANT_ID_SIZE bytes) is whole again; INSTALL_LOST: its generation cannot be
  * read (err says why), the intent is forgotten and the next push installs another. An installation into a
  * subfolder that was removed since is forgotten. The store must be locked.
  */

@@ -243,14 +243,6 @@ static int add_sni(struct want_list *list, const char *id, const struct conf_lis
     return rc;
 }
 
-static bool has_section(const struct deploy_conf *conf, const char *name)
-{
-    for (size_t i = 0; i < conf->sni_count; i++)
-        if (strcmp(conf->sni[i].name, name) == 0)
-            return true;
-    return false;
-}
-
 static int add_folders(const struct deploy_conf *conf, int ssl_fd, struct want_list *out,
                        struct problems *problems, struct error *err)
 {
@@ -258,7 +250,7 @@ static int add_folders(const struct deploy_conf *conf, int ssl_fd, struct want_l
     int rc = sni_scan(ssl_fd, &folders, err);
     for (size_t i = 0; !rc && i < folders.count; i++) {
         const struct sni_folder *folder = &folders.list[i];
-        if (has_section(conf, folder->name))
+        if (deploy_conf_sni(conf, folder->name))
             continue;
         if (folder->state == SNI_USED)
             rc = add_sni(out, folder->name, &folder->domains.names, problems, err);

@@ -42,24 +42,34 @@ int mailhost_load_trust(struct mailhost *m, struct error *err)
     return m->trust ? 0 : trust_new(&m->trust, m->conf->trust, err);
 }
 
-int mailhost_judge(struct mailhost *m, const struct want *want, const void *bundle, size_t len,
-                   struct judge_verdict *out, struct error *err)
+/* 0 also when there is none: a push replaces what cannot be parsed. */
+static int read_installed(const struct mailhost *m, const struct want *want, struct secret *out,
+                          struct error *err)
+{
+    struct error why;
+    AUTO_CLOSE int folder = install_open_folder(m->ssl_fd, want->id, &why);
+    int rc = folder < 0 ? FILE_MISSING : file_read(folder, "cert.pem", 0, out, NULL, &why);
+    if (rc == FILE_CHANGED || rc == E_TEMPORARY) /* without it, an older certificate would pass */
+        return error_set(err, E_TEMPORARY, "what is installed cannot be read: %s", why.text);
+    if (rc)
+        out->len = 0;
+    return 0;
+}
+
+int mailhost_judge(struct mailhost *m, const struct want *want, bool as_successor, const void *bundle,
+                   size_t len, struct judge_verdict *out, struct error *err)
 {
     AUTO_SECRET struct secret installed = SECRET(SECRET_MAX);
-    struct error ignored;
     int rc = mailhost_load_trust(m, err);
+    if (!rc && as_successor)
+        rc = read_installed(m, want, &installed, err);
     if (rc < 0)
         return rc;
-    AUTO_CLOSE int folder = install_open_folder(m->ssl_fd, want->id, &ignored);
-    rc = folder < 0 ? FILE_MISSING : file_read(folder, "cert.pem", 0, &installed, NULL, &ignored);
-    if (rc == FILE_CHANGED || rc == E_TEMPORARY) /* without it, an older certificate would pass */
-        return error_set(err, E_TEMPORARY, "what is installed cannot be read: %s", ignored.text);
-    bool have = !rc && installed.len;
     struct judge_policy policy = {
         .trust = m->trust,
         .names = (const char *const *)want->names,
         .name_count = want->name_count,
-        .installed = have ? (const char *)installed.data : NULL,
+        .installed = installed.len ? (const char *)installed.data : NULL,
         .installed_len = installed.len,
     };
     return judge_confined(bundle, len, &policy, time(NULL), out, err);

@@ -29,10 +29,10 @@ CLEANUP_DEFINE(struct mailhost *, mailhost_close)
 int mailhost_load_trust(struct mailhost *m, struct error *err);
 
 /*
- * Judges a bundle for a want, confined, against what is installed at this moment. Loads the trust store when
- * it is first needed: most sessions ask and go.
+ * Judges a bundle for a want, confined; as a successor against what is installed at this moment, else by
+ * itself. Loads the trust store when it is first needed: most sessions ask and go.
  */
-int mailhost_judge(struct mailhost *m, const struct want *want, const void *bundle, size_t len,
-                   struct judge_verdict *out, struct error *err);
+int mailhost_judge(struct mailhost *m, const struct want *want, bool as_successor, const void *bundle,
+                   size_t len, struct judge_verdict *out, struct error *err);
 
 #endif

@@ -14,6 +14,9 @@
 struct arguments {
     const char *config;
     const char *socket;
+    const char *want;       /* of rollback */
+    const char *generation; /* of rollback; "": the one before */
+    const char *folder;     /* of remove */
     bool force, json, quiet, verbose;
 };
 
@@ -21,24 +24,37 @@ enum command {
     RECONCILE,
     SERVE,
     STATUS,
+    ROLLBACK,
+    REMOVE,
     RECOVER
 };
 
-static const struct option_command commands[] = {
-    [RECONCILE] = {"reconcile", "finish what is unfinished, re-check what is served (what the timer calls)"},
-    [SERVE] = {"serve", "the daemon, on the socket that systemd hands over or on --socket"},
-    [STATUS] = {"status", "what is installed, and how it stands"},
-    [RECOVER] = {"recover", "finish an installation that was cut short, without daemon or Docker (at boot)"},
-};
+#define OPERATORS (1 << RECONCILE | 1 << STATUS | 1 << ROLLBACK | 1 << REMOVE)
 
 static int parse_arguments(int argc, char **argv, struct arguments *a, size_t *out_command, struct error *err)
 {
+    const struct option_command commands[] = {
+        [RECONCILE] = {"reconcile",
+                       "finish what is unfinished, re-check what is served (what the timer calls)", NULL,
+                       NULL},
+        [SERVE] = {"serve", "the daemon, on the socket that systemd hands over or on --socket", NULL, NULL},
+        [STATUS] = {"status", "what is installed, how it stands, and what can be gone back to", NULL, NULL},
+        [ROLLBACK] = {"rollback", "go back to a generation (the one before), and refuse the current one",
+                      "[GENERATION]", &a->generation},
+        [REMOVE] = {"remove", "remove an SNI folder; its names get the primary certificate", "NAME",
+                    &a->folder},
+        [RECOVER] = {"recover",
+                     "finish an installation that was cut short, without daemon or Docker (at boot)", NULL,
+                     NULL},
+    };
     const struct option_row rows[] = {
         {"force", 'f', NULL, "reconcile: install the current generation again, reload, verify", &a->force,
-         NULL, 1 << RECONCILE},
+         NULL, 1 << RECONCILE | 1 << ROLLBACK},
+        {"want", 'w', "NAME", "rollback: of this want (an SNI folder), not of the primary", NULL, &a->want,
+         1 << ROLLBACK},
         {"config", 'c', "FILE", "instead of " DEPLOY_CONF_PATH, NULL, &a->config, 0},
         {"socket", 's', "PATH", "serve: listen here; else: connect here", NULL, &a->socket,
-         1 << RECONCILE | 1 << SERVE | 1 << STATUS},
+         OPERATORS | 1 << SERVE},
         {"json", 0, NULL, "one machine-readable object on stdout", &a->json, NULL, 0},
         {"verbose", 'v', NULL, "every step, also where nobody watches", &a->verbose, NULL, 0},
         {"quiet", 'q', NULL, "nothing but errors", &a->quiet, NULL, 0},
@@ -73,6 +89,29 @@ static int serve_refusing(struct report *report, const struct problems *problems
     return rc < 0 ? rc : E_CONFIG;
 }
 
+/* What a person types has no place in a line of the protocol unless it is a name. */
+static int rollback(const struct arguments *a, const char *socket, struct report *report, struct error *err)
+{
+    char line[WIRE_LINE + 1];
+    bool good = want_is_id(a->want) && strspn(a->generation, "0123456789abcdefTZ-") == strlen(a->generation);
+    if (!good || strlen(a->generation) > 64)
+        return error_set(err, E_USAGE, "rollback: not the name of a %s (status lists them)",
+                         want_is_id(a->want) ? "generation" : "want");
+    snprintf(line, sizeof line, "ROLLBACK %s%s%s%s", a->want, *a->generation ? " " : "", a->generation,
+             a->force ? " force" : "");
+    return operator_run(socket, line, report);
+}
+
+static int remove_folder(const struct arguments *a, const char *socket, struct report *report,
+                         struct error *err)
+{
+    char line[WIRE_LINE + 1];
+    if (!want_is_id(a->folder))
+        return error_set(err, E_USAGE, "remove: not the name of an SNI folder");
+    snprintf(line, sizeof line, "REMOVE %s", a->folder);
+    return operator_run(socket, line, report);
+}
+
 static int run(enum command command, const struct arguments *a, const struct deploy_conf *conf,
                struct report *report, struct error *err)
 {
@@ -88,6 +127,10 @@ static int run(enum command command, const struct arguments *a, const struct dep
         return serve(&serve_opts, err);
     case STATUS:
         return operator_run(socket, "STATUS", report);
+    case ROLLBACK:
+        return rollback(a, socket, report, err);
+    case REMOVE:
+        return remove_folder(a, socket, report, err);
     case RECOVER:
         return deploy_recover(conf, report, err);
     default:
@@ -111,7 +154,7 @@ static int configure_and_run(enum command command, const struct arguments *a, st
 int main(int argc, char **argv)
 {
     AUTO_REPORT struct report *report = NULL;
-    struct arguments a = {.config = DEPLOY_CONF_PATH};
+    struct arguments a = {.config = DEPLOY_CONF_PATH, .want = WANT_PRIMARY, .generation = ""};
     struct error err = {0};
     size_t command = 0;
     process_protect();

@@ -1,6 +1,7 @@
 #include "deployer/operator.h"
 #include "common/client.h"
 #include "common/clock.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <string.h>
@@ -27,10 +28,36 @@ static int connect_to(const char *path, struct error *err)
     return out;
 }
 
+/* A generation beside the current one: what rollback can go back to, or would be refused. */
+static void on_generation(struct report *report, const char *text)
+{
+    char want[WANT_ID_SIZE] = "", id[64] = "", fingerprint[65] = "", when[TEXT_TIME_SIZE], state[32] = "";
+    char detail[600];
+    time_t not_after = 0;
+    wire_field(text, "want", want, sizeof want);
+    wire_field(text, "id", id, sizeof id);
+    wire_field(text, "fingerprint", fingerprint, sizeof fingerprint);
+    if (wire_field(text, "not-after", when, sizeof when))
+        text_parse_time(when, &not_after);
+    if (!wire_field(text, "state", state, sizeof state) || strcmp(state, "current") == 0)
+        return;
+    const char *why = wire_free_text(text);
+    snprintf(detail, sizeof detail, "generation %s%s%.500s", id, *why ? ": " : "", why);
+    report_result(report, &(struct report_result){.want = want,
+                                                  .result = state,
+                                                  .fingerprint = fingerprint,
+                                                  .not_after = not_after,
+                                                  .detail = detail});
+}
+
 static void on_row(void *ctx, int code, const char *text)
 {
     struct report *report = ctx;
     struct client_want want;
+    char kind[16] = "";
+    wire_word(text, 0, kind, sizeof kind);
+    if (strcmp(kind, "generation") == 0)
+        on_generation(report, text);
     if (!client_parse_want(text, &want))
         return;
     report_result(report, &(struct report_result){

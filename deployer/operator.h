@@ -7,8 +7,8 @@
 #include "common/report.h"
 
 /*
- * Sends one command line ("RECONCILE", "RECONCILE force", "STATUS") and reports what comes back. 0, or a code
- * of common/error.h, already reported.
+ * Sends one command line ("RECONCILE", "RECONCILE force", "STATUS", …) and reports what comes back. 0, or a
+ * code of common/error.h, already reported.
  */
 int operator_run(const char *socket_path, const char *command, struct report *report);
 

@@ -98,14 +98,14 @@ static void say_line(void *ctx, const char *text)
     s->deaf = wire_write_line(s->wire, &ignored, "%d %s", WIRE_PROGRESS, text) < 0;
 }
 
-static int code_of(enum deploy_result result)
+static int code_of(enum outcome_result result)
 {
     switch (result) {
-    case DEPLOY_UNCHANGED:
+    case OUTCOME_UNCHANGED:
         return WIRE_UNCHANGED;
-    case DEPLOY_DEPLOYED:
+    case OUTCOME_DEPLOYED:
         return WIRE_OK;
-    case DEPLOY_PENDING:
+    case OUTCOME_PENDING:
         return WIRE_BUSY;
     default:
         return WIRE_FAILED;
@@ -114,40 +114,44 @@ static int code_of(enum deploy_result result)
 
 static void report_verdict(struct session *s, const struct deploy_outcome *out)
 {
-    for (size_t i = 0; i < out->want_count; i++)
+    for (size_t i = 0; i < out->pair_count; i++)
         report_result(s->report, &(struct report_result){
-                                     .want = out->wants[i].want->id,
-                                     .result = deploy_result_str(out->wants[i].result),
-                                     .fingerprint = out->wants[i].expected,
-                                     .detail = out->detail,
-                                     .failed = out->result > DEPLOY_DEPLOYED,
+                                     .want = out->pairs[i].want->id,
+                                     .result = outcome_str(out->pairs[i].outcome.result),
+                                     .fingerprint = out->pairs[i].expected,
+                                     .detail = out->pairs[i].outcome.detail,
+                                     .failed = out->pairs[i].outcome.result > OUTCOME_DEPLOYED,
                                  });
+}
+
+static int write_pair(struct session *s, int code, const struct pair *p, struct error *err)
+{
+    char when[TEXT_TIME_SIZE];
+    bool ours = strcmp(p->expected, p->record.fingerprint) == 0;
+    time_t not_after = ours ? p->record.not_after : p->want->not_after;
+    return wire_write_line(s->wire, err,
+                           "%d-want id=%s result=%s fingerprint=%s not-after=%s generation=%s%s%s", code,
+                           p->want->id, outcome_str(p->outcome.result), p->expected[0] ? p->expected : "-",
+                           not_after ? text_time(when, not_after) : "-", ours ? p->record.current : "-",
+                           p->outcome.detail[0] ? ": " : "", p->outcome.detail);
 }
 
 static int write_verdict(struct session *s, const struct deploy_outcome *out, struct error *err)
 {
-    int code = code_of(out->result), rc = 0;
-    char when[TEXT_TIME_SIZE];
-    for (size_t i = 0; !rc && i < out->want_count; i++) {
-        const struct deploy_want *w = &out->wants[i];
-        bool ours = strcmp(w->expected, w->record.fingerprint) == 0;
-        time_t not_after = ours ? w->record.not_after : w->want->not_after;
-        rc = wire_write_line(s->wire, err,
-                             "%d-want id=%s result=%s fingerprint=%s not-after=%s generation=%s", code,
-                             w->want->id, deploy_result_str(w->result), w->expected[0] ? w->expected : "-",
-                             not_after ? text_time(when, not_after) : "-", ours ? w->record.current : "-");
-    }
+    int code = code_of(out->worst.result), rc = 0;
+    for (size_t i = 0; !rc && i < out->pair_count; i++)
+        rc = write_pair(s, code, &out->pairs[i], err);
     return rc ? rc
               : wire_write_line(s->wire, err, "%d %s served=%zu endpoints=%zu%s%s", code,
-                                deploy_result_str(out->result), out->served, out->endpoint_count,
-                                out->detail[0] ? ": " : "", out->detail);
+                                outcome_str(out->worst.result), out->served, out->endpoint_count,
+                                out->worst.detail[0] ? ": " : "", out->worst.detail);
 }
 
 static int run(struct session *s, bool force, struct error *err)
 {
     struct deploy_outcome out;
     struct error why;
-    const struct deploy_say say = {.line = say_line, .ctx = s};
+    const struct progress progress = {.line = say_line, .ctx = s};
     sigset_t stop;
     s->done = true;
     sigemptyset(&stop);
@@ -156,7 +160,7 @@ static int run(struct session *s, bool force, struct error *err)
     sigaddset(&stop, SIGHUP);
     sigprocmask(SIG_BLOCK, &stop,
                 NULL); /* a deployment that has begun is finished, and it is the session's last act */
-    int rc = deploy_run(s->deploy, force, &say, &out, &why);
+    int rc = deploy_run(s->deploy, force, &progress, &out, &why);
     wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
     if (rc < 0)
         return wire_write_line(s->wire, err, "%d %s: %s", code_of_error(rc),
@@ -173,7 +177,7 @@ static int answer_put(struct session *s, const char *want, const struct judge_ve
                       struct error *err)
 {
     char when[TEXT_TIME_SIZE];
-    if (rc == DEPLOY_REFUSED) {
+    if (rc == PAIR_REFUSED) {
         report_result(s->report, &(struct report_result){
                                      .want = want, .result = "rejected", .detail = v->why, .failed = true});
         return wire_write_line(s->wire, err, "%d rejected want=%s reason=%s us=%lld: %s",
@@ -182,7 +186,7 @@ static int answer_put(struct session *s, const char *want, const struct judge_ve
     }
     return wire_write_line(
         s->wire, err, "%d judged want=%s fingerprint=%s not-after=%s key=%s chain=%zu us=%lld",
-        rc == DEPLOY_SAME ? WIRE_UNCHANGED : WIRE_OK, want, v->fingerprint, text_time(when, v->not_after),
+        rc == PAIR_SAME ? WIRE_UNCHANGED : WIRE_OK, want, v->fingerprint, text_time(when, v->not_after),
         strncmp(v->key_type, "RSA ", 4) == 0 ? "RSA" : v->key_type, v->chain_length, (long long)us);
 }
 
@@ -275,10 +279,11 @@ static int command_hello(struct session *s, const char *line, struct error *err)
     return 0; /* no answer: the client sends on in the same flight */
 }
 
+/* force is the last word. */
 static bool says_force(const char *line)
 {
-    char word[16];
-    return wire_word(line, 1, word, sizeof word) && strcmp(word, "force") == 0;
+    size_t len = strlen(line);
+    return len > 6 && strcmp(line + len - 6, " force") == 0;
 }
 
 /* DEPLOY [force] */
@@ -294,6 +299,60 @@ static int command_deploy(struct session *s, const char *line, struct error *err
 static int command_reconcile(struct session *s, const char *line, struct error *err)
 {
     return run(s, says_force(line), err);
+}
+
+static int wrong_arguments(struct session *s, const struct error *why, struct error *err)
+{
+    return wire_write_line(s->wire, err, "%d %s: %s", why->code == E_USAGE ? WIRE_ARGUMENT : WIRE_FAILED,
+                           why->code == E_USAGE ? "unknown" : "failed", why->text);
+}
+
+/* ROLLBACK <want> [<generation>] [force] */
+static int command_rollback(struct session *s, const char *line, struct error *err)
+{
+    char want[WANT_ID_SIZE] = "", generation[STORE_GENERATION_SIZE] = "";
+    struct error why;
+    wire_word(line, 1, want, sizeof want);
+    if (wire_word(line, 2, generation, sizeof generation) && strcmp(generation, "force") == 0)
+        generation[0] = '\0';
+    s->done = true;
+    return deploy_choose(s->deploy, want, generation, &why) < 0 ? wrong_arguments(s, &why, err)
+                                                                : run(s, says_force(line), err);
+}
+
+/* REMOVE <want> */
+static int command_remove(struct session *s, const char *line, struct error *err)
+{
+    char want[WANT_ID_SIZE] = "";
+    struct error why;
+    wire_word(line, 1, want, sizeof want);
+    s->done = true;
+    return deploy_remove(s->deploy, want, &why) < 0 ? wrong_arguments(s, &why, err) : run(s, false, err);
+}
+
+static const char *standing_of(const struct record *r, const char *generation, bool quarantined)
+{
+    if (strcmp(r->current, generation) == 0)
+        return "current";
+    return quarantined ? "quarantined" : strcmp(r->previous, generation) == 0 ? "previous" : "kept";
+}
+
+static int write_generations(struct session *s, const char *want, const struct record *r, struct error *err)
+{
+    AUTO_FREE struct generation_meta *list = NULL;
+    char when[TEXT_TIME_SIZE], reason[STORE_REASON_SIZE] = "";
+    size_t count;
+    int rc = store_list(s->host->store, want, &list, &count, err);
+    for (size_t i = count; rc >= 0 && i-- > 0;) {
+        rc = store_is_quarantined(s->host->store, want, list[i].fingerprint, reason, err);
+        bool quarantined = rc == STORE_QUARANTINED;
+        if (rc >= 0)
+            rc = wire_write_line(
+                s->wire, err, "%d-generation want=%s id=%s fingerprint=%s not-after=%s state=%s%s%s", WIRE_OK,
+                want, list[i].id, list[i].fingerprint, text_time(when, list[i].not_after),
+                standing_of(r, list[i].id, quarantined), quarantined ? ": " : "", quarantined ? reason : "");
+    }
+    return rc;
 }
 
 static int command_status(struct session *s, const char *line, struct error *err)
@@ -315,6 +374,8 @@ static int command_status(struct session *s, const char *line, struct error *err
             WIRE_OK, want->id, store_state_str(state_of(want, &r)),
             want->installed[0] ? want->installed : "-", not_after, r.current[0] ? r.current : "-", verified,
             r.detail[0] ? ": " : "", r.detail);
+        if (!rc)
+            rc = write_generations(s, want->id, &r, err);
         if (rc < 0)
             return rc;
     }
@@ -339,6 +400,8 @@ static const struct command {
     {"PUT", ROLE_PUSHER, false, command_put},
     {"DEPLOY", ROLE_PUSHER, false, command_deploy},
     {"RECONCILE", ROLE_OPERATOR, false, command_reconcile},
+    {"ROLLBACK", ROLE_OPERATOR, false, command_rollback},
+    {"REMOVE", ROLE_OPERATOR, false, command_remove},
     {"STATUS", ROLE_OPERATOR, false, command_status},
 };
 
@@ -359,7 +422,7 @@ static int dispatch(struct session *s, const char *line, struct error *err)
     }
     s->done = true;
     return wire_write_line(s->wire, err, "%d syntax: expected %s", WIRE_SYNTAX,
-                           s->hello ? "PUT, DEPLOY, RECONCILE, STATUS or QUIT"
+                           s->hello ? "PUT, DEPLOY, RECONCILE, ROLLBACK, REMOVE, STATUS or QUIT"
                                     : "HELLO, or a PEM bundle from its first line on");
 }
 

@@ -9,7 +9,8 @@
 #include <limits.h>
 #include <string.h>
 
-#define META_MAX (16 * 1024)
+#define META_MAX (128 * 1024)
+#define INTENT   "intent.json"
 
 struct store {
     int fd;
@@ -229,36 +230,165 @@ static int only_generations(const struct dirent *entry)
     return is_generation(entry->d_name);
 }
 
-int store_prune(struct store *s, const char *want, const char *keep, struct error *err)
+/* Calls visit for each generation, the oldest first, until it returns other than 0. */
+static int each_generation(int want_fd, int (*visit)(void *ctx, int want_fd, const char *id, int left),
+                           void *ctx)
 {
-    struct record record;
     struct dirent **entries = NULL;
-    int rc = store_read_record(s, want, &record, err);
-    if (rc < 0)
-        return rc;
-    AUTO_CLOSE int fd = open_want(s, want, false, err);
-    if (fd < 0)
-        return err->code;
-    int count = scandirat(fd, ".", &entries, only_generations, alphasort);
+    int rc = 0, count = scandirat(want_fd, ".", &entries, only_generations, alphasort);
     for (int i = 0; i < count; i++) {
-        const char *id = entries[i]->d_name;
-        bool needed =
-            strcmp(id, keep) == 0 || strcmp(id, record.current) == 0 || strcmp(id, record.previous) == 0;
-        if (!rc && !needed && i < count - STORE_KEPT)
-            rc = file_remove_tree(fd, id, err);
+        if (!rc)
+            rc = visit(ctx, want_fd, entries[i]->d_name, count - i);
         free(entries[i]);
     }
     free(entries);
     return rc;
 }
 
+struct pruning {
+    struct record record;
+    size_t kept;
+    struct error *err;
+};
+
+static int prune_one(void *ctx, int want_fd, const char *id, int left)
+{
+    const struct pruning *p = ctx;
+    bool needed = strcmp(id, p->record.current) == 0 || strcmp(id, p->record.previous) == 0;
+    return needed || (size_t)left <= p->kept ? 0 : file_remove_tree(want_fd, id, p->err);
+}
+
+int store_prune(struct store *s, const char *want, size_t kept, struct error *err)
+{
+    struct pruning pruning = {.kept = kept, .err = err};
+    int rc = store_read_record(s, want, &pruning.record, err);
+    if (rc < 0)
+        return rc;
+    AUTO_CLOSE int fd = open_want(s, want, false, err);
+    return fd < 0 ? err->code : each_generation(fd, prune_one, &pruning);
+}
+
+struct listing {
+    struct generation_meta *list;
+    size_t count;
+    struct error *err;
+};
+
+/* One that cannot be read is no generation to go back to: it is left out. */
+static int list_one(void *ctx, int want_fd, const char *id, int left)
+{
+    struct listing *l = ctx;
+    struct error ignored;
+    json_auto_t *meta = NULL;
+    if (!l->list)
+        l->list = calloc((size_t)left, sizeof *l->list);
+    if (!l->list)
+        return error_memory(l->err);
+    AUTO_CLOSE int fd = file_open_dir(want_fd, id, false, 0, &ignored);
+    if (fd < 0 || read_json(fd, "meta.json", &meta, &ignored))
+        return 0;
+    struct generation_meta *m = &l->list[l->count++];
+    strcpy(m->id, id);
+    copy_string(meta, "fingerprint", m->fingerprint, sizeof m->fingerprint);
+    m->not_after = get_time(meta, "not_after");
+    return 0;
+}
+
+int store_list(struct store *s, const char *want, struct generation_meta **out, size_t *out_count,
+               struct error *err)
+{
+    struct listing listing = {.err = err};
+    AUTO_CLOSE int fd = open_want(s, want, true, err);
+    int rc = fd < 0 ? err->code : each_generation(fd, list_one, &listing);
+    *out = listing.list;
+    *out_count = listing.count;
+    return rc;
+}
+
+int store_forget(struct store *s, const char *want, struct error *err)
+{
+    if (!want_is_id(want))
+        return error_set(err, E_FAILED, "not the name of a want");
+    int rc = file_remove_tree(s->wants_fd, want, err);
+    return rc ? rc : file_sync_dir(s->wants_fd, "wants", err);
+}
+
+/* ---- quarantine ---- */
+
+#define QUARANTINE "quarantine.json"
+
+/* The array, an empty one if there is none. */
+static int read_quarantine(int want_fd, json_t **out, struct error *err)
+{
+    int rc = read_json(want_fd, QUARANTINE, out, err);
+    if (rc == FILE_MISSING) {
+        *out = json_array();
+        return *out ? 0 : error_memory(err);
+    }
+    return !rc && !json_is_array(*out) ? damaged(err, QUARANTINE, 1, "it is no array") : rc;
+}
+
+static size_t find_quarantined(json_t *list, const char *fingerprint)
+{
+    size_t i = 0;
+    for (; i < json_array_size(list); i++) {
+        const char *have = json_string_value(json_object_get(json_array_get(list, i), "fingerprint"));
+        if (have && strcmp(have, fingerprint) == 0)
+            break;
+    }
+    return i;
+}
+
+int store_quarantine(struct store *s, const char *want, const char *fingerprint, time_t now,
+                     const char *reason, struct error *err)
+{
+    json_auto_t *list = NULL;
+    AUTO_CLOSE int fd = open_want(s, want, true, err);
+    int rc = fd < 0 ? err->code : read_quarantine(fd, &list, err);
+    if (rc)
+        return rc;
+    json_array_remove(list, find_quarantined(list, fingerprint));
+    if (json_array_size(list) >= STORE_QUARANTINE_MAX)
+        json_array_remove(list, 0);
+    json_t *item =
+        json_pack("{s:s, s:o, s:s}", "fingerprint", fingerprint, "when", new_time(now), "reason", reason);
+    if (!item || json_array_append_new(list, item) < 0)
+        return error_memory(err);
+    return write_json(fd, QUARANTINE, list, err);
+}
+
+int store_is_quarantined(struct store *s, const char *want, const char *fingerprint, char *out_reason,
+                         struct error *err)
+{
+    json_auto_t *list = NULL;
+    AUTO_CLOSE int fd = open_want(s, want, true, err);
+    int rc = fd < 0 ? err->code : read_quarantine(fd, &list, err);
+    if (rc)
+        return rc;
+    json_t *item = json_array_get(list, find_quarantined(list, fingerprint));
+    if (!item)
+        return 0;
+    copy_string(item, "reason", out_reason, STORE_REASON_SIZE);
+    return STORE_QUARANTINED;
+}
+
+int store_release(struct store *s, const char *want, const char *fingerprint, struct error *err)
+{
+    json_auto_t *list = NULL;
+    AUTO_CLOSE int fd = open_want(s, want, true, err);
+    int rc = fd < 0 ? err->code : read_quarantine(fd, &list, err);
+    if (rc)
+        return rc;
+    return json_array_remove(list, find_quarantined(list, fingerprint)) < 0
+               ? 0
+               : write_json(fd, QUARANTINE, list, err);
+}
+
 /* ---- records ---- */
 
 static const char *const state_words[] = {
-    [STORE_NONE] = "none",
-    [STORE_PENDING] = "pending",
-    [STORE_SERVED] = "served",
-    [STORE_FAILED] = "failed",
+    [STORE_NONE] = "none",     [STORE_PENDING] = "pending", [STORE_SERVED] = "served",
+    [STORE_FAILED] = "failed", [STORE_REMOVED] = "removed",
 };
 
 const char *store_state_str(enum store_state state)
@@ -294,6 +424,7 @@ int store_read_record(struct store *s, const char *want, struct record *out, str
     copy_string(value, "previous", out->previous, sizeof out->previous);
     copy_string(value, "fingerprint", out->fingerprint, sizeof out->fingerprint);
     copy_string(value, "detail", out->detail, sizeof out->detail);
+    copy_string(value, "down_before", out->down_before, sizeof out->down_before);
     out->not_after = get_time(value, "not_after");
     out->changed = get_time(value, "changed");
     out->verified = get_time(value, "verified");
@@ -305,37 +436,62 @@ int store_write_record(struct store *s, const char *want, const struct record *r
     AUTO_CLOSE int fd = open_want(s, want, true, err);
     if (fd < 0)
         return err->code;
-    json_auto_t *value = json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "state", store_state_str(r->state), "current", r->current,
-        "previous", r->previous, "fingerprint", r->fingerprint, "not_after", new_time(r->not_after),
-        "changed", new_time(r->changed), "verified", new_time(r->verified), "detail", r->detail);
+    json_auto_t *value =
+        json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s}", "state", store_state_str(r->state),
+                  "current", r->current, "previous", r->previous, "fingerprint", r->fingerprint, "not_after",
+                  new_time(r->not_after), "changed", new_time(r->changed), "verified", new_time(r->verified),
+                  "detail", r->detail, "down_before", r->down_before);
     return value ? write_json(fd, "record.json", value, err) : error_memory(err);
+}
+
+static int only_wants(const struct dirent *entry)
+{
+    return want_is_id(entry->d_name);
+}
+
+int store_each_removed(struct store *s, int (*visit)(void *ctx, const char *want, struct error *err),
+                       void *ctx, struct error *err)
+{
+    struct dirent **entries = NULL;
+    int rc = 0, count = scandirat(s->wants_fd, ".", &entries, only_wants, NULL);
+    for (int i = 0; i < count; i++) {
+        struct record record;
+        if (!rc)
+            rc = store_read_record(s, entries[i]->d_name, &record, err);
+        if (!rc && record.state == STORE_REMOVED)
+            rc = visit(ctx, entries[i]->d_name, err);
+        free(entries[i]);
+    }
+    free(entries);
+    return rc;
 }
 
 /* ---- the intent ---- */
 
-int store_write_intent(struct store *s, const char *want, const char *generation, struct error *err)
+int store_write_intent(struct store *s, const struct intent *intent, struct error *err)
 {
-    json_auto_t *value = json_pack("{s:s, s:s}", "want", want, "generation", generation);
-    return value ? write_json(s->fd, "intent.json", value, err) : error_memory(err);
+    json_auto_t *value = json_pack("{s:s, s:s, s:b}", "want", intent->want, "generation", intent->generation,
+                                   "makes_folder", intent->makes_folder);
+    return value ? write_json(s->fd, INTENT, value, err) : error_memory(err);
 }
 
-int store_read_intent(struct store *s, char *out_want, char *out_generation, struct error *err)
+int store_read_intent(struct store *s, struct intent *out, struct error *err)
 {
     json_auto_t *value = NULL;
-    int rc = read_json(s->fd, "intent.json", &value, err);
+    int rc = read_json(s->fd, INTENT, &value, err);
     if (rc)
         return rc == FILE_MISSING ? STORE_NO_INTENT : rc;
-    copy_string(value, "want", out_want, WANT_ID_SIZE);
-    copy_string(value, "generation", out_generation, STORE_GENERATION_SIZE);
-    if (!want_is_id(out_want) || !is_generation(out_generation))
-        return error_set(err, E_FAILED, "intent.json: it names no want or no generation");
+    copy_string(value, "want", out->want, sizeof out->want);
+    copy_string(value, "generation", out->generation, sizeof out->generation);
+    out->makes_folder = json_is_true(json_object_get(value, "makes_folder"));
+    if (!want_is_id(out->want) || !is_generation(out->generation))
+        return error_set(err, E_FAILED, INTENT ": it names no want or no generation");
     return 0;
 }
 
 int store_clear_intent(struct store *s, struct error *err)
 {
-    if (unlinkat(s->fd, "intent.json", 0) < 0 && errno != ENOENT)
-        return error_errno(err, "intent.json", "remove");
-    return file_sync_dir(s->fd, "intent.json", err);
+    if (unlinkat(s->fd, INTENT, 0) < 0 && errno != ENOENT)
+        return error_errno(err, INTENT, "remove");
+    return file_sync_dir(s->fd, INTENT, err);
 }

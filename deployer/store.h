@@ -6,6 +6,7 @@
  *   <state>/lock
  *   <state>/intent.json                          {"want": …, "generation": …} while a pair is being installed
  *   <state>/wants/<want>/record.json
+ *   <state>/wants/<want>/quarantine.json         what was rolled back, and why
  *   <state>/wants/<want>/<generation>/{cert.pem,key.pem,meta.json}
  */
 #ifndef DEPLOYER_STORE_H
@@ -15,7 +16,6 @@
 #include "deployer/judge.h"
 
 #define STORE_GENERATION_SIZE 32 /* "20261121T070200Z-0123456789ab" with the NUL */
-#define STORE_KEPT            4  /* generations of a want: the current one and those before it */
 
 struct store;
 
@@ -46,8 +46,37 @@ void generation_wipe(struct generation *g);
 int store_stage(struct store *s, const char *want, const struct judge_verdict *verdict, time_t now,
                 char *out_id, struct error *err);
 int store_load(struct store *s, const char *want, const char *id, struct generation *out, struct error *err);
-/* Removes the oldest generations beyond STORE_KEPT, never the current one nor `keep`. */
-int store_prune(struct store *s, const char *want, const char *keep, struct error *err);
+/* Removes the oldest generations beyond `kept`, never the current nor the previous one. */
+int store_prune(struct store *s, const char *want, size_t kept, struct error *err);
+
+struct generation_meta {
+    char id[STORE_GENERATION_SIZE];
+    char fingerprint[65];
+    time_t not_after;
+};
+/* The generations of a want that can be read, the oldest first; *out is the caller's to free. */
+int store_list(struct store *s, const char *want, struct generation_meta **out, size_t *out_count,
+               struct error *err);
+
+/* Removes all that is kept of a want that is no more. */
+int store_forget(struct store *s, const char *want, struct error *err);
+
+/* ---- quarantine ---- */
+
+#define STORE_QUARANTINE_MAX 16 /* the oldest goes first */
+#define STORE_REASON_SIZE    400
+
+/* Remembers that a leaf was rolled back. */
+int store_quarantine(struct store *s, const char *want, const char *fingerprint, time_t now,
+                     const char *reason, struct error *err);
+/* STORE_QUARANTINED with the reason (STORE_REASON_SIZE bytes), or 0. */
+enum {
+    STORE_QUARANTINED = 1
+};
+int store_is_quarantined(struct store *s, const char *want, const char *fingerprint, char *out_reason,
+                         struct error *err);
+/* It was served after all. */
+int store_release(struct store *s, const char *want, const char *fingerprint, struct error *err);
 
 /* ---- records ---- */
 
@@ -56,6 +85,7 @@ enum store_state {
     STORE_PENDING, /* accepted, not yet installed and verified: the next pass takes it up */
     STORE_SERVED,  /* installed and seen on the wire */
     STORE_FAILED,  /* installed, and some endpoint does not serve it */
+    STORE_REMOVED, /* its folder is to go as soon as no service needs it */
 };
 
 struct record {
@@ -67,6 +97,9 @@ struct record {
     time_t changed;                       /* when current became it */
     time_t verified;                      /* when it was last seen on every endpoint, 0 if never */
     char detail[400];                     /* why it is pending or failed */
+    /* While it is pending: the listeners that completed no handshake before it was installed, each followed
+       by a space; "?" when nobody could look. */
+    char down_before[1000];
 };
 
 const char *store_state_str(enum store_state state);
@@ -75,14 +108,23 @@ const char *store_state_str(enum store_state state);
 int store_read_record(struct store *s, const char *want, struct record *out, struct error *err);
 int store_write_record(struct store *s, const char *want, const struct record *record, struct error *err);
 
+/* Calls visit for each want whose state is STORE_REMOVED, in no order. */
+int store_each_removed(struct store *s, int (*visit)(void *ctx, const char *want, struct error *err),
+                       void *ctx, struct error *err);
+
 /* ---- the intent ---- */
 
-int store_write_intent(struct store *s, const char *want, const char *generation, struct error *err);
-/* 0 with both ids, or STORE_NO_INTENT. */
+struct intent {
+    char want[WANT_ID_SIZE];
+    char generation[STORE_GENERATION_SIZE];
+    bool makes_folder; /* the want's folder did not exist */
+};
+int store_write_intent(struct store *s, const struct intent *intent, struct error *err);
+/* 0, or STORE_NO_INTENT. */
 enum {
     STORE_NO_INTENT = 1
 };
-int store_read_intent(struct store *s, char *out_want, char *out_generation, struct error *err);
+int store_read_intent(struct store *s, struct intent *out, struct error *err);
 int store_clear_intent(struct store *s, struct error *err);
 
 #endif

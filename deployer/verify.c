@@ -33,6 +33,7 @@ struct target {
     bool settled;
     struct probe_outcome *outcomes; /* what was seen last, one for each expectation */
     bool *known;                    /* whether it was seen */
+    const bool *applies;            /* whether it is asked at all */
 };
 
 struct run {
@@ -41,6 +42,7 @@ struct run {
     struct target *targets;
     struct probe_outcome *outcomes;
     bool *known;
+    bool *applies;
     struct probe *probes;   /* VERIFY_PARALLEL */
     struct target **owners; /* of the probes; NULL: free */
     size_t running;
@@ -61,25 +63,35 @@ const char *verify_state_str(enum verify_state state)
     return names[state];
 }
 
+bool verify_completed(enum verify_state state)
+{
+    return state == VERIFY_SERVED || state == VERIFY_STALE;
+}
+
 /* ---- results ---- */
 
-/* The expectation that was met worst, the first of them; one that was not asked counts as best. */
+/* One that was not asked counts as best, one that does not apply as better still. */
+static int badness(const struct target *t, size_t expectation)
+{
+    if (!t->applies[expectation])
+        return -2;
+    return t->known[expectation] ? (int)t->outcomes[expectation].state : -1;
+}
+
+/* The expectation that was met worst, the first of them. */
 static size_t find_worst(const struct run *run, const struct target *t)
 {
     size_t worst = 0;
-    for (size_t i = 1; i < run->opts->expectation_count; i++) {
-        int now = t->known[i] ? (int)t->outcomes[i].state : -1;
-        int before = t->known[worst] ? (int)t->outcomes[worst].state : -1;
-        if (now > before)
+    for (size_t i = 1; i < run->opts->expectation_count; i++)
+        if (badness(t, i) > badness(t, worst))
             worst = i;
-    }
     return worst;
 }
 
 static bool all_known(const struct run *run, const struct target *t)
 {
     for (size_t i = 0; i < run->opts->expectation_count; i++)
-        if (!t->known[i])
+        if (t->applies[i] && !t->known[i])
             return false;
     return true;
 }
@@ -100,7 +112,7 @@ static void fill_result(const struct run *run, struct target *t)
         snprintf(r->detail, sizeof(r->detail), "not every name could be asked in time");
     }
     for (size_t i = 0; i < run->opts->expectation_count; i++)
-        r->probes += t->known[i] && t->outcomes[i].state == VERIFY_SERVED;
+        r->probes += t->applies[i] && t->known[i] && t->outcomes[i].state == VERIFY_SERVED;
 }
 
 static void settle(struct run *run, struct target *t)
@@ -114,11 +126,19 @@ static void settle(struct run *run, struct target *t)
 
 /* ---- sweeps ---- */
 
+/* The next expectation from i on that applies. */
+static size_t next_applying(const struct target *t, size_t i, size_t end)
+{
+    while (i < end && !t->applies[i])
+        i++;
+    return i;
+}
+
 static void begin_full_sweep(const struct run *run, struct target *t)
 {
     t->full = true;
-    t->next = 0;
     t->end = run->opts->expectation_count;
+    t->next = next_applying(t, 0, t->end);
     memset(t->known, 0, t->end * sizeof(*t->known));
 }
 
@@ -187,9 +207,10 @@ static bool start_one(struct run *run, struct target *t, int64_t now)
         .addresses = t->addresses,
         .address_count = t->address_count,
         .first = t->first,
-        .expectation = &o->expectations[t->next++],
+        .expectation = &o->expectations[t->next],
         .connect_timeout_ms = o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS,
     };
+    t->next = next_applying(t, t->next + 1, t->end);
     run->owners[slot] = t;
     run->running++;
     t->running++;
@@ -286,10 +307,14 @@ static void resolve(struct target *t, const struct endpoint_address *a, const ch
     freeaddrinfo(found);
 }
 
-/* False when there is nothing that could be connected to. */
+/* False when there is nothing to ask: nothing that could be connected to, or nothing that applies. */
 static bool prepare(struct target *t)
 {
     const char *why = "it has no address";
+    if (t->next == t->end) {
+        t->result->state = VERIFY_SERVED;
+        return false;
+    }
     for (size_t i = 0; i < t->endpoint->address_count; i++)
         resolve(t, &t->endpoint->addresses[i], &why);
     if (t->address_count)
@@ -310,6 +335,7 @@ static void run_free(struct run *run)
     free(run->targets);
     free(run->outcomes);
     free(run->known);
+    free(run->applies);
     free(run->probes);
     free(run->owners);
 }
@@ -323,11 +349,19 @@ static int run_init(struct run *run, const struct verify_opts *opts, struct erro
     run->targets = calloc(n, sizeof(*run->targets));
     run->outcomes = calloc(cells, sizeof(*run->outcomes));
     run->known = calloc(cells, sizeof(*run->known));
+    run->applies = calloc(cells, sizeof(*run->applies));
     run->probes = calloc(VERIFY_PARALLEL, sizeof(*run->probes));
     run->owners = calloc(VERIFY_PARALLEL, sizeof(struct target *));
-    if (!run->targets || !run->outcomes || !run->known || !run->probes || !run->owners)
+    if (!run->targets || !run->outcomes || !run->known || !run->applies || !run->probes || !run->owners)
         return error_memory(err);
     return tls_context_new(&run->tls, err);
+}
+
+static void find_applying(const struct run *run, const struct endpoint *endpoint, bool *applies)
+{
+    const struct verify_opts *o = run->opts;
+    for (size_t i = 0; i < o->expectation_count; i++)
+        applies[i] = !o->applies || o->applies(o->ctx, endpoint, i);
 }
 
 static void start_targets(struct run *run, struct verify_result *out_results)
@@ -339,11 +373,26 @@ static void start_targets(struct run *run, struct verify_result *out_results)
         t->result = &out_results[i];
         t->outcomes = &run->outcomes[i * run->opts->expectation_count];
         t->known = &run->known[i * run->opts->expectation_count];
+        bool *applies = &run->applies[i * run->opts->expectation_count];
+        find_applying(run, t->endpoint, applies);
+        t->applies = applies;
         t->pause_ms = FIRST_PAUSE_MS;
         begin_full_sweep(run, t);
         run->unsettled++;
         if (!prepare(t))
             settle(run, t);
+    }
+}
+
+static void fill_cells(const struct run *run, struct verify_cell *cells)
+{
+    size_t count = run->opts->endpoints->count * run->opts->expectation_count;
+    for (size_t i = 0; i < count; i++) {
+        cells[i] = (struct verify_cell){.applies = run->applies[i], .state = VERIFY_UNREACHABLE};
+        if (!run->known[i])
+            continue;
+        cells[i].state = run->outcomes[i].state;
+        memcpy(cells[i].fingerprint, run->outcomes[i].fingerprint, sizeof cells[i].fingerprint);
     }
 }
 
@@ -361,6 +410,8 @@ int verify_run(const struct verify_opts *opts, struct verify_result *out_results
             wait_and_step(&run);
     }
     give_up(&run);
+    if (opts->out_cells)
+        fill_cells(&run, opts->out_cells);
     for (size_t i = 0; i < opts->endpoints->count; i++)
         if (out_results[i].state != VERIFY_SERVED)
             return 1;

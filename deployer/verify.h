@@ -22,8 +22,8 @@
 #define VERIFY_PARALLEL     48
 #define VERIFY_PER_ENDPOINT 8
 
-/* What must be served: for `name` as SNI (NULL: without SNI), the leaf with this fingerprint (64 hex digits).
- */
+/* What must be served: for `name` as SNI (NULL: without SNI), the leaf with this fingerprint (64 hex digits;
+ * "": no leaf is as it should be, the probe only tells which one is served). */
 struct verify_expectation {
     const char *name;
     const char *fingerprint;
@@ -48,16 +48,29 @@ struct verify_result {
     int64_t us;           /* from the start of the verification to the last probe's end */
 };
 
+/* What was seen last at one endpoint for one expectation. */
+struct verify_cell {
+    bool applies;
+    enum verify_state state; /* VERIFY_UNREACHABLE also where it was not asked in time */
+    char fingerprint[65];    /* the leaf that was seen, "" if none */
+};
+
+/* Whether TLS came about, with whatever leaf. */
+bool verify_completed(enum verify_state state);
+
 struct verify_opts {
     const struct endpoint_list *endpoints;
     const struct verify_expectation *expectations;
     size_t expectation_count;
+    /* Whether an endpoint is asked for an expectation (its index); NULL: for all. */
+    bool (*applies)(void *ctx, const struct endpoint *endpoint, size_t expectation);
     int timeout_ms;         /* for all of it */
     int connect_timeout_ms; /* for one address, before the next is tried; 0: 2000 */
     bool once;              /* do not repeat what fails: a look at how things stand */
     void (*on_result)(void *ctx,
                       const struct verify_result *result); /* once per endpoint, as soon as it is settled */
     void *ctx;
+    struct verify_cell *out_cells; /* or NULL: endpoints->count rows of expectation_count cells */
 };
 
 /*

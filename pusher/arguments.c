@@ -3,8 +3,8 @@
 #include <string.h>
 
 static const struct option_command commands[] = {
-    [COMMAND_RUN] = {"run", "one pass: push what changed, wait for the verdict"},
-    [COMMAND_STATUS] = {"status", "what the last verdicts said, without asking anybody"},
+    [COMMAND_RUN] = {"run", "one pass: push what changed, wait for the verdict", NULL, NULL},
+    [COMMAND_STATUS] = {"status", "what the last verdicts said, without asking anybody", NULL, NULL},
 };
 
 int arguments_parse(int argc, char **argv, struct arguments *out, struct error *err)

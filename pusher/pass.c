@@ -27,6 +27,7 @@ struct plan {
     bool sent;
     bool accepted;
     bool served; /* the verdict's, or the greeting's, word */
+    bool told;   /* the verdict had a row for it */
     int rc;
 };
 
@@ -257,6 +258,15 @@ static int read_answer(struct pass *p, struct plan *plan, struct error *err)
     return 0;
 }
 
+/* A want's own result counts: that of the whole is the worst of all. */
+static int result_of(const struct client_want *row, int code)
+{
+    if (strcmp(row->result, "deployed") == 0 || strcmp(row->result, "unchanged") == 0)
+        return 0;
+    int rc = client_result(code);
+    return strcmp(row->result, "pending") == 0 ? E_TEMPORARY : rc ? rc : E_FAILED;
+}
+
 static void on_verdict(void *ctx, int code, const char *text)
 {
     struct pass *p = ctx;
@@ -265,25 +275,33 @@ static void on_verdict(void *ctx, int code, const char *text)
         return;
     for (size_t i = 0; i < p->greeting.wants.count; i++) {
         struct plan *plan = &p->plans[i];
-        if (strcmp(plan->want->id, row.id) == 0 && plan->accepted)
-            plan->served = client_result(code) == 0 && strcmp(row.fingerprint, plan->fingerprint) == 0;
+        if (strcmp(plan->want->id, row.id) != 0 || !plan->accepted)
+            continue;
+        bool same = strcmp(row.fingerprint, plan->fingerprint) == 0;
+        plan->rc = result_of(&row, code);
+        plan->rc = plan->rc || same ? plan->rc : E_FAILED;
+        plan->served = !plan->rc;
+        if (plan->served)
+            report_plan(p, plan, row.result, NULL);
+        else
+            report_plan(p, plan, *row.result && !same ? "failed" : row.result,
+                        *row.detail ? row.detail : "the mail host serves another certificate");
+        plan->told = true;
     }
 }
 
+/* What has no row of its own comes out as the whole. */
 static void report_verdict(struct pass *p, const struct client_reply *verdict)
 {
     for (size_t i = 0; i < p->greeting.wants.count; i++) {
         struct plan *plan = &p->plans[i];
-        if (!plan->accepted)
+        if (!plan->accepted || plan->told)
             continue;
         int rc = client_result(verdict->code);
-        plan->rc = rc || plan->served ? rc : E_FAILED;
-        if (!plan->rc)
-            report_plan(p, plan, verdict->code == WIRE_UNCHANGED ? "unchanged" : "deployed", NULL);
-        else
-            report_plan(p, plan, plan->rc == E_TEMPORARY ? "pending" : "failed",
-                        *wire_free_text(verdict->text) ? wire_free_text(verdict->text)
-                                                       : "the mail host serves another certificate");
+        plan->rc = rc ? rc : E_FAILED;
+        report_plan(p, plan, plan->rc == E_TEMPORARY ? "pending" : "failed",
+                    *wire_free_text(verdict->text) ? wire_free_text(verdict->text)
+                                                   : "the mail host serves another certificate");
     }
 }
 

@@ -183,7 +183,7 @@ def test_a_stopped_service_fails_the_verdict_and_is_taken_up_again(product, serv
         dialect = next(d for p, d in ENDPOINTS.values() if p == port)
         assert product.served(port, dialect) == new.fingerprint, port
     record = deploy_record(product)
-    assert {record["current"], record["previous"]} == set(generations(product)) and record["fingerprint"] == new.fingerprint
+    assert {record["current"], record["previous"]} <= set(generations(product)) and record["fingerprint"] == new.fingerprint
     assert "failed" in product.deploy("status").stdout + product.deploy("status").stderr
     assert product.deploy().returncode == FAILED
     bring_back(product, service)

@@ -22,7 +22,7 @@ struct parsed {
 /* Parses words, separated by single spaces. */
 static struct parsed parse(const char *words)
 {
-    static const struct option_command commands[] = {{"run", "does it"}, {"status", "shows it"}};
+    static const struct option_command commands[] = {{"run", "does it", NULL, NULL}, {"status", "shows it", NULL, NULL}};
     static struct parsed p;
     p = (struct parsed){.command = 99};
     const struct option_row rows[] = {

@@ -1,0 +1,397 @@
+#include "deployer/pair.h"
+#include "common/cert.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "deployer/install.h"
+
+#include <string.h>
+
+void pair_wipe(struct pair *p)
+{
+    judge_verdict_wipe(&p->accepted);
+}
+
+/* ---- judging ---- */
+
+int pair_put(struct mailhost *host, struct pair *p, const void *bundle, size_t len, struct judge_verdict *out,
+             struct error *err)
+{
+    judge_verdict_wipe(&p->accepted);
+    p->has_accepted = false;
+    memcpy(p->judged_against, p->want->installed, sizeof p->judged_against);
+    int rc = mailhost_judge(host, p->want, true, bundle, len, &p->accepted, err);
+    *out = p->accepted; /* shares its secrets: the pair owns them */
+    if (rc < 0)
+        return rc;
+    if (p->accepted.reason != JUDGE_ACCEPTED)
+        return PAIR_REFUSED;
+    p->has_accepted = true;
+    return strcmp(p->accepted.fingerprint, p->want->installed) == 0 ? PAIR_SAME : 0;
+}
+
+/* Judges a pair that was accepted before; see mailhost_judge. */
+static int judge_pair(struct mailhost *host, const struct pair *p, bool as_successor,
+                      const struct secret *chain, const struct secret *key, struct judge_verdict *out,
+                      struct error *err)
+{
+    AUTO_SECRET struct secret bundle = SECRET(2 * SECRET_MAX);
+    if (secret_append(&bundle, chain->data, chain->len) < 0 ||
+        secret_append(&bundle, key->data, key->len) < 0)
+        return error_memory(err);
+    return mailhost_judge(host, p->want, as_successor, bundle.data, bundle.len, out, err);
+}
+
+/*
+ * Another deployment may have installed a younger certificate since this one was judged: then, with the lock
+ * held, it is judged again.
+ */
+static int judge_again(struct mailhost *host, struct pair *p, struct error *err)
+{
+    struct judge_verdict verdict = {0};
+    if (strcmp(p->judged_against, p->want->installed) == 0)
+        return 0;
+    int rc = judge_pair(host, p, true, &p->accepted.chain, &p->accepted.key, &verdict, err);
+    judge_verdict_wipe(&p->accepted);
+    p->accepted = verdict;
+    p->has_accepted = false;
+    if (rc < 0)
+        return rc;
+    p->has_accepted = verdict.reason == JUDGE_ACCEPTED;
+    return p->has_accepted ? 0 : error_set(err, E_FAILED, "%s", p->accepted.why);
+}
+
+static int check_quarantine(struct mailhost *host, const struct pair *p, struct error *err)
+{
+    char reason[STORE_REASON_SIZE];
+    int rc = store_is_quarantined(host->store, p->want->id, p->accepted.fingerprint, reason, err);
+    return rc == STORE_QUARANTINED
+               ? error_set(err, E_FAILED, "it was rolled back: %s; --force tries it again", reason)
+               : rc;
+}
+
+/* ---- what is there ---- */
+
+static bool same_bytes(int folder, const char *name, const struct secret *content)
+{
+    AUTO_SECRET struct secret have = SECRET(SECRET_MAX);
+    struct error ignored;
+    return file_read(folder, name, 0, &have, NULL, &ignored) == 0 && have.len == content->len &&
+           memcmp(have.data, content->data, have.len) == 0;
+}
+
+static bool is_installed(struct mailhost *host, const struct pair *p, const struct generation *g)
+{
+    struct error ignored;
+    AUTO_CLOSE int folder = install_open_folder(host->ssl_fd, p->want->id, &ignored);
+    return folder >= 0 && same_bytes(folder, "cert.pem", &g->chain) && same_bytes(folder, "key.pem", &g->key);
+}
+
+static bool is_generation_installed(struct mailhost *host, const struct pair *p, const char *id)
+{
+    AUTO_GENERATION struct generation g = {0};
+    struct error ignored;
+    return *id && store_load(host->store, p->want->id, id, &g, &ignored) == 0 && is_installed(host, p, &g);
+}
+
+/* Whether the current generation is this very chain: the same leaf may come again with a better one. */
+static bool is_current(struct mailhost *host, const struct pair *p)
+{
+    AUTO_GENERATION struct generation g = {0};
+    struct error ignored;
+    return strcmp(p->accepted.fingerprint, p->record.fingerprint) == 0 &&
+           store_load(host->store, p->want->id, p->record.current, &g, &ignored) == 0 &&
+           g.chain.len == p->accepted.chain.len &&
+           memcmp(g.chain.data, p->accepted.chain.data, g.chain.len) == 0;
+}
+
+/* ---- deciding ---- */
+
+/*
+ * Whether the current generation may still take the place of what somebody else put there: it may have
+ * expired, or be older. What was accepted and never installed is not forgotten silently. What was rolled back
+ * is always replaced.
+ */
+static bool may_replace(struct mailhost *host, struct pair *p, const struct generation *g,
+                        const struct progress *progress)
+{
+    AUTO_VERDICT struct judge_verdict verdict = {0};
+    char reason[STORE_REASON_SIZE];
+    struct error err;
+    if (store_is_quarantined(host->store, p->want->id, p->want->installed, reason, &err) == STORE_QUARANTINED)
+        return true;
+    if (judge_pair(host, p, true, &g->chain, &g->key, &verdict, &err) < 0)
+        return false;
+    if (verdict.reason == JUDGE_ACCEPTED)
+        return true;
+    progress_say(progress,
+                 "kept want=%s: it was installed by somebody else, and generation %s is refused: %s",
+                 p->want->id, g->id, verdict.why);
+    if (p->record.state == STORE_PENDING)
+        outcome_worsen(&p->outcome, OUTCOME_FAILED,
+                       "generation %s was accepted, but cannot be installed any more: %s", g->id,
+                       verdict.why);
+    return false;
+}
+
+/* What becomes of the current generation, where nothing new was accepted. */
+static int decide_current(struct mailhost *host, struct pair *p, bool force, const struct progress *progress,
+                          struct error *err)
+{
+    AUTO_GENERATION struct generation g = {0};
+    if (!p->record.current[0])
+        return 0;
+    int rc = store_load(host->store, p->want->id, p->record.current, &g, err);
+    if (rc < 0)
+        return rc;
+    if (is_installed(host, p, &g)) {
+        p->writes = force;
+        p->is_due = force || p->record.state == STORE_PENDING;
+    } else {
+        p->writes = p->is_due = p->has_accepted || may_replace(host, p, &g, progress);
+    }
+    if (p->is_due)
+        memcpy(p->expected, g.fingerprint, sizeof p->expected);
+    return 0;
+}
+
+static int admit(struct mailhost *host, struct pair *p, bool force, struct error *err)
+{
+    int rc = judge_again(host, p, err);
+    if (!rc && !force)
+        rc = check_quarantine(host, p, err);
+    if (rc < 0) {
+        p->is_refused = p->record.state != STORE_PENDING;
+        return rc;
+    }
+    p->stages = p->writes = p->is_due = true;
+    return 0;
+}
+
+/* An operator may go back to what is older, but to what is useless only by force. */
+static int decide_chosen(struct mailhost *host, struct pair *p, bool force, struct error *err)
+{
+    AUTO_GENERATION struct generation g = {0};
+    AUTO_VERDICT struct judge_verdict verdict = {0};
+    int rc = store_load(host->store, p->want->id, p->chosen, &g, err);
+    if (!rc && !force)
+        rc = judge_pair(host, p, false, &g.chain, &g.key, &verdict, err);
+    if (!rc && verdict.reason != JUDGE_ACCEPTED)
+        rc = error_set(err, E_FAILED, "generation %s is refused: %s; --force installs it all the same",
+                       p->chosen, verdict.why);
+    if (rc < 0) {
+        p->is_refused = true;
+        return rc;
+    }
+    p->writes = p->is_due = true;
+    return 0;
+}
+
+int pair_open(struct mailhost *host, struct pair *p, bool force, const struct progress *progress,
+              struct error *err)
+{
+    mailcow_look(host->ssl_fd, p->want);
+    memcpy(p->expected, p->want->installed, sizeof p->expected);
+    int rc = store_read_record(host->store, p->want->id, &p->record, err);
+    if (rc < 0)
+        return rc;
+    p->is_resumed = p->record.state == STORE_PENDING && p->record.current[0];
+    if (p->chosen[0])
+        return decide_chosen(host, p, force, err);
+    if (p->has_accepted && !is_current(host, p))
+        return admit(host, p, force, err);
+    return decide_current(host, p, force, progress, err);
+}
+
+/* ---- installing ---- */
+
+/* Keeps a pair that is not ours, byte for byte, to go back to it: whatever it is, mail works with it. */
+static int adopt(struct mailhost *host, struct pair *p, struct error *err)
+{
+    AUTO_VERDICT struct judge_verdict v = {0};
+    AUTO_SECRET struct secret bundle = SECRET(2 * SECRET_MAX);
+    AUTO_CERT struct cert *c = NULL;
+    struct error ignored;
+    secret_init(&v.chain, SECRET_MAX);
+    secret_init(&v.key, SECRET_MAX);
+    AUTO_CLOSE int folder = install_open_folder(host->ssl_fd, p->want->id, &ignored);
+    if (folder < 0 || file_read(folder, "cert.pem", 0, &v.chain, NULL, &ignored) ||
+        file_read(folder, "key.pem", 0, &v.key, NULL, &ignored))
+        return 0;
+    if (secret_append(&bundle, v.chain.data, v.chain.len) < 0 ||
+        secret_append(&bundle, v.key.data, v.key.len) < 0)
+        return error_memory(err);
+    if (cert_parse(bundle.data, bundle.len, CERT_KEY_REQUIRED, &c, &ignored) || !cert_key_is_usable(c) ||
+        !cert_key_proves(c))
+        return 0;
+    const struct cert_info *info = cert_info(c);
+    memcpy(v.fingerprint, info->fingerprint, sizeof v.fingerprint);
+    memcpy(v.spki, info->spki, sizeof v.spki);
+    memcpy(v.key_type, info->key_type, sizeof v.key_type);
+    memcpy(v.issuer, info->issuer, sizeof v.issuer);
+    v.not_before = info->not_before;
+    v.not_after = info->not_after;
+    return store_stage(host->store, p->want->id, &v, time(NULL), p->record.previous, err);
+}
+
+/* Sees to it that what is about to be replaced can be put back. */
+static int remember_installed(struct mailhost *host, struct pair *p, struct error *err)
+{
+    struct record *r = &p->record;
+    if (is_generation_installed(host, p, r->current)) {
+        if (r->state == STORE_SERVED && (p->stages || p->chosen[0]))
+            memcpy(r->previous, r->current, sizeof r->previous);
+        return 0;
+    }
+    return is_generation_installed(host, p, r->previous) ? 0 : adopt(host, p, err);
+}
+
+/* The record now speaks of the generation, which is about to be installed. */
+static int make_current(struct mailhost *host, struct pair *p, const struct generation_meta *g,
+                        const char *down_before, struct error *err)
+{
+    struct record *r = &p->record;
+    memcpy(r->current, g->id, sizeof r->current);
+    memcpy(r->fingerprint, g->fingerprint, sizeof r->fingerprint);
+    r->not_after = g->not_after;
+    r->changed = time(NULL);
+    r->verified = 0;
+    r->state = STORE_PENDING;
+    r->detail[0] = '\0';
+    snprintf(r->down_before, sizeof r->down_before, "%s", down_before);
+    return store_write_record(host->store, p->want->id, r, err);
+}
+
+static int stage(struct mailhost *host, struct pair *p, const char *down_before,
+                 const struct progress *progress, struct error *err)
+{
+    struct generation_meta g = {.not_after = p->accepted.not_after};
+    int64_t start = clock_us();
+    memcpy(g.fingerprint, p->accepted.fingerprint, sizeof g.fingerprint);
+    int rc = store_stage(host->store, p->want->id, &p->accepted, time(NULL), g.id, err);
+    if (!rc)
+        rc = make_current(host, p, &g, down_before, err);
+    if (!rc)
+        progress_say(progress, "staged want=%s generation=%s us=%lld", p->want->id, g.id,
+                     (long long)(clock_us() - start));
+    else
+        p->is_refused = true;
+    return rc;
+}
+
+/* The operator's word: what is current is left for a generation before it, and not taken back by itself. */
+static int go_back(struct mailhost *host, struct pair *p, const char *down_before, struct error *err)
+{
+    AUTO_GENERATION struct generation g = {0};
+    struct generation_meta meta;
+    int rc = store_load(host->store, p->want->id, p->chosen, &g, err);
+    if (rc < 0)
+        return rc;
+    meta.not_after = g.not_after;
+    memcpy(meta.id, g.id, sizeof meta.id);
+    memcpy(meta.fingerprint, g.fingerprint, sizeof meta.fingerprint);
+    if (p->want->installed[0] && strcmp(p->want->installed, g.fingerprint) != 0)
+        rc = store_quarantine(host->store, p->want->id, p->want->installed, time(NULL), "by the operator",
+                              err);
+    if (!rc)
+        rc = store_release(host->store, p->want->id, g.fingerprint, err);
+    return rc ? rc : make_current(host, p, &meta, down_before, err);
+}
+
+static int write_pair(struct mailhost *host, struct pair *p, const struct progress *progress,
+                      struct error *err)
+{
+    AUTO_GENERATION struct generation g = {0};
+    int64_t start = clock_us();
+    int rc = store_load(host->store, p->want->id, p->record.current, &g, err);
+    if (!rc)
+        rc = install_generation(host->store, host->ssl_fd, p->want->id, &g, err);
+    if (rc < 0)
+        return rc;
+    mailcow_look(host->ssl_fd, p->want);
+    memcpy(p->expected, g.fingerprint, sizeof p->expected);
+    progress_say(progress, "installed want=%s generation=%s us=%lld", p->want->id, g.id,
+                 (long long)(clock_us() - start));
+    return 0;
+}
+
+int pair_install(struct mailhost *host, struct pair *p, const char *down_before,
+                 const struct progress *progress, struct error *err)
+{
+    int rc = p->writes ? remember_installed(host, p, err) : 0;
+    if (!rc && p->stages)
+        rc = stage(host, p, down_before, progress, err);
+    if (!rc && p->chosen[0])
+        rc = go_back(host, p, down_before, err);
+    if (!rc && p->writes)
+        rc = write_pair(host, p, progress, err);
+    if (rc < 0)
+        p->is_due = false;
+    return rc;
+}
+
+/* ---- going back ---- */
+
+bool pair_can_revert(const struct pair *p)
+{
+    bool is_folder = strcmp(p->want->id, WANT_PRIMARY) != 0;
+    return p->is_due && !p->is_reverted && (p->record.previous[0] || (is_folder && p->new_domains));
+}
+
+/* In this order a crash leaves a pending generation that the next deployment installs. */
+int pair_revert(struct mailhost *host, struct pair *p, const char *reason, const struct progress *progress,
+                struct error *err)
+{
+    AUTO_GENERATION struct generation g = {0};
+    struct record *r = &p->record;
+    char left[STORE_GENERATION_SIZE];
+    memcpy(left, r->current, sizeof left);
+    p->is_reverted = true;
+    outcome_worsen(&p->outcome, OUTCOME_ROLLED_BACK, "%s", reason);
+    int rc = store_quarantine(host->store, p->want->id, r->fingerprint, time(NULL), reason, err);
+    if (!rc && !r->previous[0])
+        return PAIR_NO_FOLDER;
+    if (!rc)
+        rc = store_load(host->store, p->want->id, r->previous, &g, err);
+    if (!rc)
+        rc = store_release(host->store, p->want->id, g.fingerprint, err);
+    if (rc < 0)
+        return rc;
+    struct generation_meta meta = {.not_after = g.not_after};
+    memcpy(meta.id, g.id, sizeof meta.id);
+    memcpy(meta.fingerprint, g.fingerprint, sizeof meta.fingerprint);
+    r->previous[0] = '\0';
+    rc = make_current(host, p, &meta, r->down_before, err);
+    if (!rc)
+        rc = write_pair(host, p, progress, err);
+    if (!rc)
+        progress_say(progress, "rolled-back want=%s generation=%s to=%s: %s", p->want->id, left, r->current,
+                     reason);
+    return rc;
+}
+
+/* ---- the end ---- */
+
+void pair_conclude(struct mailhost *host, struct pair *p, bool served, const struct progress *progress)
+{
+    struct record *r = &p->record;
+    struct error err;
+    if (!r->current[0] || p->is_refused)
+        return;
+    bool ours = strcmp(p->expected, r->fingerprint) == 0;
+    if (served && ours) {
+        r->state = STORE_SERVED;
+        r->verified = time(NULL);
+    } else if (p->outcome.result > OUTCOME_DEPLOYED) {
+        r->state = p->outcome.result == OUTCOME_PENDING ? STORE_PENDING : STORE_FAILED;
+    }
+    snprintf(r->detail, sizeof r->detail, "%.*s", (int)sizeof r->detail - 1, p->outcome.detail);
+    if (r->state != STORE_PENDING)
+        r->down_before[0] = '\0';
+    int rc = store_write_record(host->store, p->want->id, r, &err);
+    if (!rc && served && ours)
+        rc = store_release(host->store, p->want->id, r->fingerprint, &err);
+    if (!rc)
+        rc = store_prune(host->store, p->want->id, (size_t)host->conf->keep, &err);
+    if (rc < 0)
+        progress_say(progress, "warning want=%s: %s", p->want->id, err.text);
+}

@@ -1,0 +1,658 @@
+#include "deployer/rollout.h"
+#include "common/clock.h"
+#include "deployer/endpoint.h"
+
+#include <string.h>
+
+#define HEALTHY_MS 300000 /* Dovecot's container alone may take minutes: it waits for database and DNS */
+#define WAIT_MS    10000
+#define RESTART_MS 60000
+
+/* One thing to ask at every endpoint: a name of a pair, or no name at all. */
+struct question {
+    size_t pair;
+    const char *name; /* NULL: without SNI */
+    char wildcard[300];
+};
+
+struct rollout {
+    const struct mailhost *host;
+    const struct pair *pairs;
+    size_t pair_count;
+    const struct progress *progress;
+    struct docker *docker;
+    struct docker_containers containers;
+    struct endpoint_list endpoints;
+    struct question *questions;
+    size_t question_count;
+    /* endpoints × questions; before: what was seen before anything was changed */
+    struct verify_cell *now, *before;
+    bool has_before;
+    bool is_engine_lost;
+    struct verify_result results[ENDPOINT_MAX];
+    struct outcome outcome;
+    unsigned forbidden; /* bit i: reload_services[i] takes no command, only a restart */
+    char broken_text[400];
+};
+
+/* ---- questions ---- */
+
+static bool is_primary(const struct want *want)
+{
+    return strcmp(want->id, WANT_PRIMARY) == 0;
+}
+
+/* A wildcard is asked for by a name that it covers. */
+static void ask_name(struct rollout *r, size_t pair, const char *name)
+{
+    struct question *q = &r->questions[r->question_count++];
+    q->pair = pair;
+    q->name = name;
+    if (!name || strncmp(name, "*.", 2) != 0)
+        return;
+    snprintf(q->wildcard, sizeof q->wildcard, "certsync-probe.%s", name + 2);
+    q->name = q->wildcard;
+}
+
+static int prepare_questions(struct rollout *r, struct error *err)
+{
+    size_t room = 1;
+    for (size_t i = 0; i < r->pair_count; i++)
+        room += r->pairs[i].want->name_count;
+    r->questions = calloc(room, sizeof *r->questions);
+    if (!r->questions)
+        return error_memory(err);
+    for (size_t i = 0; i < r->pair_count; i++) {
+        const struct want *want = r->pairs[i].want;
+        if (is_primary(want))
+            ask_name(r, i, NULL);
+        for (size_t n = 0; n < want->name_count; n++)
+            ask_name(r, i, want->names[n]);
+    }
+    return 0;
+}
+
+int rollout_new(struct rollout **out, const struct mailhost *host, const struct pair *pairs,
+                size_t pair_count, const struct progress *progress, struct error *err)
+{
+    AUTO_ROLLOUT struct rollout *r = calloc(1, sizeof *r);
+    if (!r)
+        return error_memory(err);
+    r->host = host;
+    r->pairs = pairs;
+    r->pair_count = pair_count;
+    r->progress = progress;
+    int rc = prepare_questions(r, err);
+    if (rc < 0)
+        return rc;
+    *out = r;
+    r = NULL;
+    return 0;
+}
+
+void rollout_free(struct rollout *r)
+{
+    if (!r)
+        return;
+    docker_free(r->docker);
+    docker_containers_free(&r->containers);
+    free(r->questions);
+    free(r->now);
+    free(r->before);
+    free(r);
+}
+
+/* ---- containers and endpoints ---- */
+
+static int list_containers(struct rollout *r, struct error *err)
+{
+    docker_containers_free(&r->containers);
+    int rc = docker_containers(r->docker, r->host->mailcow.project, &r->containers, err);
+    return rc > 0 ? E_FAILED : rc;
+}
+
+static int find_endpoints(struct rollout *r, struct error *err)
+{
+    const struct conf_list *configured = &r->host->conf->endpoints;
+    int rc = 0;
+    for (size_t i = 0; !rc && i < configured->count; i++)
+        rc = endpoint_parse(configured->items[i], &r->endpoints, err);
+    if (!rc && configured->count == 0)
+        rc = endpoint_derive(&r->containers, r->host->mailcow.https_port, &r->endpoints, err);
+    return rc;
+}
+
+int rollout_survey(struct rollout *r, struct error *err)
+{
+    int rc = docker_new(&r->docker, r->host->conf->docker_socket, err);
+    if (!rc)
+        rc = list_containers(r, err);
+    if (!rc)
+        rc = find_endpoints(r, err);
+    if (rc < 0)
+        return rc;
+    size_t cells = r->endpoints.count * r->question_count + 1;
+    r->now = calloc(cells, sizeof *r->now);
+    r->before = calloc(cells, sizeof *r->before);
+    return r->now && r->before ? 0 : error_memory(err);
+}
+
+static bool is_of(const struct docker_container *c, const struct endpoint *e)
+{
+    return strcmp(c->service, e->proto->service) == 0 &&
+           (!e->container[0] || strcmp(c->name, e->container) == 0);
+}
+
+static bool has_state(const struct docker_container *c, const char *state)
+{
+    return strcmp(c->state, state) == 0;
+}
+
+/* A container that an administrator stopped or paused is nobody's breakage; one that dies over and over is.
+ */
+static bool is_up(const struct rollout *r, const struct endpoint *e)
+{
+    for (size_t i = 0; i < r->containers.count; i++) {
+        const struct docker_container *c = &r->containers.list[i];
+        if (is_of(c, e) && (has_state(c, "running") || has_state(c, "restarting")))
+            return true;
+    }
+    return false;
+}
+
+bool rollout_skips_sni_map(const struct rollout *r)
+{
+    (void)r;
+    return false;
+}
+
+/* ---- asking ---- */
+
+struct batch {
+    const struct rollout *rollout;
+    struct endpoint_list endpoints;
+    size_t places[ENDPOINT_MAX]; /* of the endpoints in the rollout's list */
+    struct verify_expectation *expectations;
+    size_t *questions;
+    size_t count;
+    struct verify_cell *cells;
+    struct verify_result results[ENDPOINT_MAX];
+};
+
+static void batch_free(struct batch *b)
+{
+    if (!b)
+        return;
+    free(b->expectations);
+    free(b->questions);
+    free(b->cells);
+    free(b);
+}
+CLEANUP_DEFINE(struct batch *, batch_free)
+
+/* service: only its endpoints, or NULL. */
+static struct batch *batch_new(const struct rollout *r, const char *service)
+{
+    struct batch *b = calloc(1, sizeof *b);
+    if (!b)
+        return NULL;
+    b->rollout = r;
+    for (size_t i = 0; i < r->endpoints.count; i++) {
+        if (service && strcmp(r->endpoints.list[i].proto->service, service) != 0)
+            continue;
+        b->places[b->endpoints.count] = i;
+        b->endpoints.list[b->endpoints.count++] = r->endpoints.list[i];
+    }
+    b->expectations = calloc(r->question_count + 1, sizeof *b->expectations);
+    b->questions = calloc(r->question_count + 1, sizeof *b->questions);
+    b->cells = calloc(b->endpoints.count * r->question_count + 1, sizeof *b->cells);
+    if (!b->expectations || !b->questions || !b->cells) {
+        batch_free(b);
+        return NULL;
+    }
+    for (size_t q = 0; q < r->question_count; q++) {
+        const char *expected = r->pairs[r->questions[q].pair].expected;
+        if (!expected[0])
+            continue;
+        b->questions[b->count] = q;
+        b->expectations[b->count++] =
+            (struct verify_expectation){.name = r->questions[q].name, .fingerprint = expected};
+    }
+    return b;
+}
+
+static void take_cells(struct rollout *r, const struct batch *b, struct verify_cell *cells)
+{
+    for (size_t i = 0; i < b->endpoints.count; i++) {
+        size_t row = b->places[i] * r->question_count;
+        r->results[b->places[i]] = b->results[i];
+        r->results[b->places[i]].endpoint = &r->endpoints.list[b->places[i]];
+        memset(&cells[row], 0, r->question_count * sizeof *cells);
+        for (size_t e = 0; e < b->count; e++)
+            cells[row + b->questions[e]] = b->cells[i * b->count + e];
+    }
+}
+
+/*
+ * Every name of the primary is to be served by it, whatever a folder says. A folder's name is asked for where
+ * the service looks into the folder: nginx passes some over.
+ */
+static bool applies(void *ctx, const struct endpoint *endpoint, size_t expectation)
+{
+    const struct batch *b = ctx;
+    const struct rollout *r = b->rollout;
+    const struct question *q = &r->questions[b->questions[expectation]];
+    const struct pair *p = &r->pairs[q->pair];
+    return is_primary(p->want) || p->is_removed ||
+           mailcow_serves(&r->host->mailcow, &r->host->wants, endpoint->proto->service, q->name) == p->want;
+}
+
+static void tell(const struct rollout *r, const struct verify_result *v)
+{
+    if (v->state == VERIFY_SERVED)
+        progress_say(r->progress, "verified endpoint=%s address=%s handshakes=%u us=%lld",
+                     v->endpoint->proto->name, v->address, v->probes, (long long)v->us);
+    else
+        progress_say(r->progress, "not-verified endpoint=%s address=%s us=%lld: %s: %s",
+                     v->endpoint->proto->name, v->address[0] ? v->address : "-", (long long)v->us,
+                     verify_state_str(v->state), v->detail);
+}
+
+static void on_verified(void *ctx, const struct verify_result *v)
+{
+    const struct batch *b = ctx;
+    tell(b->rollout, v);
+}
+
+/* once: a look, told to nobody. True when all that was asked serves what it should. */
+static bool ask(struct rollout *r, const char *service, bool once, struct verify_cell *cells)
+{
+    CLEANUP(batch_freep) struct batch *b = batch_new(r, service);
+    struct error err = {0};
+    int rc = b ? 0 : error_memory(&err);
+    if (!rc && !b->endpoints.count)
+        rc = error_set(&err, E_FAILED,
+                       "no endpoint to verify: mailcow publishes no port; set endpoints in [verify]");
+    if (!rc && !b->count)
+        rc = error_set(&err, E_FAILED, "nothing is installed yet");
+    struct verify_opts opts = {
+        .timeout_ms = (int)r->host->conf->verify_timeout * 1000,
+        .once = once,
+        .applies = applies,
+        .on_result = once ? NULL : on_verified,
+        .ctx = b,
+    };
+    if (!rc) {
+        opts.endpoints = &b->endpoints;
+        opts.expectations = b->expectations;
+        opts.expectation_count = b->count;
+        opts.out_cells = b->cells;
+        rc = verify_run(&opts, b->results, &err);
+    }
+    if (rc < 0) {
+        if (!once)
+            outcome_worsen(&r->outcome, outcome_of_error(&err), "verify: %s", err.text);
+        return false;
+    }
+    take_cells(r, b, cells);
+    return rc == 0;
+}
+
+/* ---- before ---- */
+
+static const struct verify_cell *row_of(const struct rollout *r, const struct verify_cell *cells,
+                                        size_t endpoint)
+{
+    return &cells[endpoint * r->question_count];
+}
+
+void rollout_look_before(struct rollout *r)
+{
+    ask(r, NULL, true, r->before);
+    r->has_before = true;
+}
+
+/* What is stable over a crash: protocol and container, or address. */
+static const char *listener(const struct endpoint *e, char *out, size_t size)
+{
+    char address[ENDPOINT_TEXT] = "";
+    if (!e->container[0] && e->address_count)
+        endpoint_address_text(address, &e->addresses[0]);
+    snprintf(out, size, "%s@%s ", e->proto->name, e->container[0] ? e->container : address);
+    return out;
+}
+
+static bool was_down(const struct rollout *r, size_t endpoint)
+{
+    const struct verify_cell *row = row_of(r, r->before, endpoint);
+    for (size_t q = 0; q < r->question_count; q++)
+        if (row[q].applies && !verify_completed(row[q].state))
+            return true;
+    return false;
+}
+
+void rollout_down_before(const struct rollout *r, char *out, size_t size)
+{
+    char text[ENDPOINT_TEXT + 64];
+    snprintf(out, size, "%s", r->has_before ? "" : "?");
+    for (size_t i = 0; r->has_before && i < r->endpoints.count; i++) {
+        size_t n = strlen(out);
+        if (!was_down(r, i))
+            continue;
+        if (n + strlen(listener(&r->endpoints.list[i], text, sizeof text)) >= size) {
+            snprintf(out, size, "?"); /* half the list would accuse the other half */
+            return;
+        }
+        strcpy(out + n, text);
+    }
+}
+
+void rollout_recall_before(struct rollout *r, const char *down_before)
+{
+    char text[ENDPOINT_TEXT + 64];
+    r->has_before = strcmp(down_before, "?") != 0;
+    for (size_t i = 0; i < r->endpoints.count; i++) {
+        bool down = strstr(down_before, listener(&r->endpoints.list[i], text, sizeof text)) != NULL;
+        for (size_t q = 0; q < r->question_count; q++)
+            r->before[i * r->question_count + q] =
+                (struct verify_cell){.applies = true, .state = down ? VERIFY_UNREACHABLE : VERIFY_SERVED};
+    }
+}
+
+bool rollout_knows_before(const struct rollout *r)
+{
+    return r->has_before;
+}
+
+/* ---- judging what was seen ---- */
+
+static bool is_broken_cell(const struct rollout *r, size_t endpoint, size_t question)
+{
+    const struct verify_cell *before = &row_of(r, r->before, endpoint)[question];
+    const struct verify_cell *now = &row_of(r, r->now, endpoint)[question];
+    return r->has_before && before->applies && verify_completed(before->state) && now->applies &&
+           !verify_completed(now->state) && is_up(r, &r->endpoints.list[endpoint]);
+}
+
+static void describe_broken(struct rollout *r, size_t endpoint, size_t question)
+{
+    const struct verify_result *v = &r->results[endpoint];
+    const char *name = r->questions[question].name;
+    snprintf(r->broken_text, sizeof r->broken_text, "%s at %s worked before and does not any more (%s%s): %s",
+             v->endpoint->proto->name, v->address[0] ? v->address : "-", name ? "name " : "no name",
+             name ? name : "", v->detail);
+}
+
+/* unreachable: also those that do not answer at all. */
+static bool find_broken(struct rollout *r, bool unreachable)
+{
+    for (size_t i = 0; i < r->endpoints.count; i++)
+        for (size_t q = 0; q < r->question_count; q++) {
+            bool silent = r->now[i * r->question_count + q].state == VERIFY_UNREACHABLE;
+            if (!is_broken_cell(r, i, q) || (silent && !unreachable))
+                continue;
+            describe_broken(r, i, q);
+            return true;
+        }
+    return false;
+}
+
+bool rollout_broke(const struct rollout *r, size_t pair)
+{
+    for (size_t i = 0; i < r->endpoints.count; i++)
+        for (size_t q = 0; q < r->question_count; q++)
+            if (r->questions[q].pair == pair && is_broken_cell(r, i, q))
+                return true;
+    return false;
+}
+
+bool rollout_lacks(const struct rollout *r, size_t pair)
+{
+    for (size_t i = 0; i < r->endpoints.count; i++)
+        for (size_t q = 0; q < r->question_count; q++)
+            if (r->questions[q].pair == pair && row_of(r, r->now, i)[q].applies &&
+                row_of(r, r->now, i)[q].state == VERIFY_STALE)
+                return true;
+    return false;
+}
+
+const char *rollout_broken_text(const struct rollout *r)
+{
+    return r->broken_text;
+}
+
+/* ---- reload ---- */
+
+static size_t service_index(const char *name)
+{
+    size_t i = 0;
+    while (i < reload_service_count && strcmp(reload_services[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+/* A service that does not run cannot be verified, so it counts. */
+static void on_missing(struct rollout *r, const struct reload_step *step)
+{
+    progress_say(r->progress, "not-reloaded service=%s container=%s: %s", step->service,
+                 step->container ? step->container : "-", step->detail);
+    if (!step->tolerated)
+        outcome_worsen(&r->outcome, OUTCOME_FAILED, "service %s is %s: %s", step->service,
+                       reload_outcome_str(step->outcome), step->detail);
+}
+
+/* A command's failure is only told: the wire says whether it mattered. */
+static void on_reload(void *ctx, const struct reload_step *step)
+{
+    struct rollout *r = ctx;
+    if (step->outcome == RELOAD_ABSENT || step->outcome == RELOAD_NOT_RUNNING) {
+        on_missing(r, step);
+        return;
+    }
+    if (step->outcome == RELOAD_FORBIDDEN)
+        r->forbidden |= 1U << service_index(step->service);
+    progress_say(r->progress, "%s service=%s container=%s us=%lld%s%s",
+                 step->outcome == RELOAD_DONE ? "reloaded" : "not-reloaded", step->service, step->container,
+                 (long long)step->us, step->outcome == RELOAD_DONE ? "" : ": ",
+                 step->outcome == RELOAD_DONE ? "" : step->detail);
+}
+
+/* With docker the services are reloaded, without only looked at. */
+static void reload(struct rollout *r, struct docker *docker, enum reload_level level)
+{
+    struct error err = {0};
+    struct reload_opts opts = {
+        .level = level,
+        .optional = (const char *const *)r->host->conf->optional.items,
+        .on_step = on_reload,
+        .ctx = r,
+    };
+    r->forbidden = 0;
+    int rc = docker ? reload_run(docker, &r->containers, &opts, &err) : reload_look(&r->containers, &opts);
+    if (rc < 0) {
+        r->is_engine_lost = err.code == E_TEMPORARY;
+        outcome_worsen(&r->outcome, outcome_of_error(&err), "reload: %s", err.text);
+    }
+}
+
+bool rollout_look(struct rollout *r)
+{
+    reload(r, NULL, RELOAD_PRIMARY);
+    if (r->outcome.result > OUTCOME_UNCHANGED || !ask(r, NULL, true, r->now))
+        return false;
+    for (size_t i = 0; i < r->endpoints.count; i++)
+        tell(r, &r->results[i]);
+    return true;
+}
+
+/* ---- the ladder ---- */
+
+static bool is_expected_somewhere(const struct rollout *r, const char *fingerprint)
+{
+    for (size_t i = 0; i < r->pair_count; i++)
+        if (strcmp(r->pairs[i].expected, fingerprint) == 0)
+            return true;
+    return false;
+}
+
+/* Whether a restart may help this endpoint: a leaf of another want is a matter of names, not of memory. */
+static bool needs_restart(const struct rollout *r, size_t endpoint)
+{
+    for (size_t q = 0; q < r->question_count; q++) {
+        const struct verify_cell *cell = &row_of(r, r->now, endpoint)[q];
+        if (!cell->applies || cell->state == VERIFY_SERVED)
+            continue;
+        if (cell->state != VERIFY_STALE || !is_expected_somewhere(r, cell->fingerprint))
+            return true;
+    }
+    return false;
+}
+
+static bool container_needs_restart(const struct rollout *r, const struct docker_container *c)
+{
+    for (size_t i = 0; i < r->endpoints.count; i++)
+        if (is_of(c, &r->endpoints.list[i]) && needs_restart(r, i))
+            return true;
+    return false;
+}
+
+/* Waits until it works again, and says so: a client hears of it at least every ten seconds. */
+static int wait_healthy(struct rollout *r, const struct docker_container *c, struct error *err)
+{
+    int64_t deadline = clock_ms() + HEALTHY_MS;
+    for (;;) {
+        int64_t start = clock_ms();
+        int rc = docker_wait_running(r->docker, c->id, WAIT_MS, err);
+        bool waited = clock_ms() - start >= WAIT_MS;
+        if (rc != E_FAILED || !waited || clock_ms() >= deadline)
+            return rc > 0 ? 0 : rc; /* who may not look at it asks the wire */
+        progress_say(r->progress, "waiting service=%s container=%s: %s", c->service, c->name, err->text);
+    }
+}
+
+static bool restart(struct rollout *r, const struct docker_container *c)
+{
+    struct error err = {0};
+    int64_t start = clock_us();
+    int rc = docker_restart(r->docker, c->id, RESTART_MS, &err);
+    if (!rc)
+        rc = wait_healthy(r, c, &err);
+    if (rc < 0) {
+        progress_say(r->progress, "not-restarted service=%s container=%s us=%lld: %s", c->service, c->name,
+                     (long long)(clock_us() - start), err.text);
+        r->is_engine_lost = r->is_engine_lost || err.code == E_TEMPORARY;
+        return false;
+    }
+    progress_say(r->progress, "restarted service=%s container=%s us=%lld", c->service, c->name,
+                 (long long)(clock_us() - start));
+    return true;
+}
+
+/*
+ * nginx comes last and after Dovecot has been seen to work again: every login of Dovecot's goes through
+ * nginx, so the two are never away at once.
+ */
+static const char *const ladder[] = {"postfix-mailcow", "dovecot-mailcow", "nginx-mailcow"};
+
+/* Restarts what of the service has to be; false when it did not come back. */
+static bool climb(struct rollout *r, const char *service, bool all)
+{
+    bool any = false, good = true;
+    for (size_t i = 0; good && i < r->containers.count; i++) {
+        const struct docker_container *c = &r->containers.list[i];
+        if (strcmp(c->service, service) != 0 || !has_state(c, "running") ||
+            (!all && !container_needs_restart(r, c)))
+            continue;
+        any = true;
+        good = restart(r, c);
+    }
+    if (any)
+        ask(r, service, false, r->now);
+    return good && (!any || !find_broken(r, true));
+}
+
+/* What was seen is to be understood by how the containers are now. */
+static bool look_at_containers(struct rollout *r)
+{
+    struct error err = {0};
+    int rc = list_containers(r, &err);
+    if (rc == E_TEMPORARY) {
+        r->is_engine_lost = true;
+        outcome_worsen(&r->outcome, OUTCOME_PENDING, "%s", err.text);
+    }
+    return rc == 0;
+}
+
+/* Services that take no command are restarted without waiting for them to show the old leaf. */
+static bool restart_forbidden(struct rollout *r)
+{
+    for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++)
+        if (r->forbidden & 1U << service_index(ladder[i]) && !climb(r, ladder[i], true))
+            return false;
+    return true;
+}
+
+enum rollout_result rollout_run(struct rollout *r, enum reload_level level)
+{
+    r->outcome = (struct outcome){.result = OUTCOME_UNCHANGED};
+    reload(r, r->docker, level);
+    if (!restart_forbidden(r))
+        return ROLLOUT_BROKEN;
+    if (ask(r, NULL, false, r->now))
+        return r->outcome.result > OUTCOME_DEPLOYED ? ROLLOUT_SHORT : ROLLOUT_SERVED;
+    if (!look_at_containers(r))
+        return ROLLOUT_SHORT;
+    if (find_broken(r, false))
+        return ROLLOUT_BROKEN;
+    for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++)
+        if (!climb(r, ladder[i], false))
+            return find_broken(r, true) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
+    if (!look_at_containers(r))
+        return ROLLOUT_SHORT;
+    if (find_broken(r, true))
+        return ROLLOUT_BROKEN;
+    for (size_t i = 0; i < r->pair_count; i++) {
+        struct outcome ignored = {0};
+        if (r->pairs[i].expected[0] && !rollout_want(r, i, &ignored))
+            return ROLLOUT_SHORT;
+    }
+    return r->outcome.result > OUTCOME_DEPLOYED ? ROLLOUT_SHORT : ROLLOUT_SERVED;
+}
+
+/* ---- results ---- */
+
+const struct outcome *rollout_outcome(const struct rollout *r)
+{
+    return &r->outcome;
+}
+
+static size_t short_question(const struct rollout *r, size_t endpoint, size_t pair)
+{
+    const struct verify_cell *row = row_of(r, r->now, endpoint);
+    size_t q = 0;
+    for (; q < r->question_count; q++)
+        if (r->questions[q].pair == pair && row[q].applies && row[q].state != VERIFY_SERVED)
+            break;
+    return q;
+}
+
+bool rollout_want(const struct rollout *r, size_t pair, struct outcome *out)
+{
+    size_t missing = 0;
+    for (size_t i = 0; i < r->endpoints.count; i++)
+        missing += short_question(r, i, pair) < r->question_count;
+    if (missing)
+        outcome_worsen(out, r->is_engine_lost ? OUTCOME_PENDING : OUTCOME_FAILED,
+                       "%zu of %zu endpoints do not serve it", missing, r->endpoints.count);
+    return !missing && r->endpoints.count;
+}
+
+const struct verify_result *rollout_endpoints(const struct rollout *r, size_t *out_count, size_t *out_served)
+{
+    *out_count = *out_served = 0;
+    for (size_t i = 0; i < r->endpoints.count; i++) {
+        *out_count += r->results[i].endpoint != NULL;
+        *out_served += r->results[i].endpoint && r->results[i].state == VERIFY_SERVED;
+    }
+    return r->results;
+}

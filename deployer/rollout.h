@@ -1,0 +1,68 @@
+/*
+ * Bringing what is installed onto the wire: the services are reloaded, every endpoint is asked, and a service
+ * that still shows another leaf goes up its ladder: reload, verify, restart of its container alone, verify,
+ * alarm.
+ *
+ * A look before the installation tells which listeners work. One that did and completes no handshake any more
+ * is broken, whatever leaf it would show: that ends the climb at once, so that the deployment can go back.
+ */
+#ifndef DEPLOYER_ROLLOUT_H
+#define DEPLOYER_ROLLOUT_H
+
+#include "deployer/docker.h"
+#include "deployer/outcome.h"
+#include "deployer/pair.h"
+#include "deployer/reload.h"
+#include "deployer/verify.h"
+
+struct rollout;
+
+/* All are borrowed and must outlive it. The pairs' `expected` is read anew in each look and run. */
+int rollout_new(struct rollout **out, const struct mailhost *host, const struct pair *pairs,
+                size_t pair_count, const struct progress *progress, struct error *err);
+void rollout_free(struct rollout *r);
+CLEANUP_DEFINE(struct rollout *, rollout_free)
+#define AUTO_ROLLOUT CLEANUP(rollout_freep)
+
+/* Lists the containers and finds the endpoints. Until it has succeeded nothing else is to be called. */
+int rollout_survey(struct rollout *r, struct error *err);
+
+/* Whether Postfix's start script leaves SNI folders out: SKIP_LETS_ENCRYPT is in the container's own
+ * environment. */
+bool rollout_skips_sni_map(const struct rollout *r);
+
+/* One look at which listeners complete a handshake, before anything is changed. */
+void rollout_look_before(struct rollout *r);
+/* The listeners that did not, each followed by a space; and back, for a deployment that goes on after a
+ * crash. "?": nobody has looked. */
+void rollout_down_before(const struct rollout *r, char *out, size_t size);
+void rollout_recall_before(struct rollout *r, const char *down_before);
+bool rollout_knows_before(const struct rollout *r);
+
+/* One look at how things stand; true, and told, when every endpoint serves what it should and every service
+ * runs. */
+bool rollout_look(struct rollout *r);
+
+enum rollout_result {
+    ROLLOUT_SERVED,
+    ROLLOUT_SHORT,  /* rollout_outcome and rollout_want say what is missing */
+    ROLLOUT_BROKEN, /* a listener that worked before completes no handshake any more */
+};
+enum rollout_result rollout_run(struct rollout *r, enum reload_level level);
+
+/* What concerns the mail host as a whole: a service that is missing, an engine that does not answer. */
+const struct outcome *rollout_outcome(const struct rollout *r);
+
+/* How the pair of that index fared in the last look or run. True when every endpoint serves it. */
+bool rollout_want(const struct rollout *r, size_t pair, struct outcome *out);
+/* Whether one was asked for a name of the pair, and showed another leaf. */
+bool rollout_lacks(const struct rollout *r, size_t pair);
+/* Whether a listener broke under one of its names. */
+bool rollout_broke(const struct rollout *r, size_t pair);
+/* The first listener that broke, for people. */
+const char *rollout_broken_text(const struct rollout *r);
+
+/* Of the last look or run, one per endpoint; they belong to the rollout. */
+const struct verify_result *rollout_endpoints(const struct rollout *r, size_t *out_count, size_t *out_served);
+
+#endif
