@@ -238,6 +238,19 @@ static bool is_instance(const char *name)
            strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.") == len;
 }
 
+/* inih tells nothing of a section without keys, which may be one that lacks what it needs. */
+static void open_section(const struct reading *r, const char *line, size_t len)
+{
+    char name[64];
+    const char *instance, *end = memchr(line, ']', len);
+    if (!end || (size_t)(end - line) > sizeof name)
+        return;
+    snprintf(name, sizeof name, "%.*s", (int)(end - line - 1), line + 1);
+    const struct conf_section *section = find_section(r, name, &instance);
+    if (section && instance && is_instance(instance) && (!section->accepts || section->accepts(instance)))
+        section->record(r->config, instance);
+}
+
 static void unknown_key(const struct reading *r, const struct conf_section *section, const char *name)
 {
     char known[300] = "", shown[64];
@@ -304,6 +317,8 @@ static char *next_line(char *out, int size, void *stream)
     if (first == '[') {
         r->section_line = r->line;
         r->section_refused = false;
+        if (!r->checking)
+            open_section(r, r->next + strspn(r->next, " \t"), len);
     }
     if (len + 2 > (size_t)size) {
         if (!r->checking && first != '#' && first != ';')

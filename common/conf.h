@@ -3,7 +3,8 @@
  *
  * Every problem of a file is reported, not only the first: unknown sections and keys, duplicates, bad values,
  * syntax, each as `file:line: what is wrong`. A list may go on over several indented lines. The instance of a
- * named section is a word of letters, digits, '-', '_' and '.', the latter not in front.
+ * named section is a word of letters, digits, '-', '_' and '.', the latter not in front, and its record is made
+ * also when it has no keys.
  */
 #ifndef COMMON_CONF_H
 #define COMMON_CONF_H

@@ -159,14 +159,15 @@ static void check_endpoints(struct deploy_conf *s, const char *path, struct prob
 
 static void check_sni(const struct deploy_conf *s, const char *path, struct problems *problems)
 {
-    for (size_t i = 0; i < s->sni_count; i++)
-        if (!s->sni[i].domains.count)
-            problem_add(problems,
-                        "%s: [sni %s]: domains is empty: name what its certificate is for, or remove "
-                        "the section",
-                        path, s->sni[i].name);
-        else if (s->sni[i].domains.count > WANT_MAX_NAMES)
-            problem_add(problems, "%s: [sni %s]: more than %d domains", path, s->sni[i].name, WANT_MAX_NAMES);
+    bool is_whole = !problems->count; /* no domains may be all that is left of bad ones */
+    for (size_t i = 0; i < s->sni_count; i++) {
+        const struct deploy_sni *sni = &s->sni[i];
+        if (!sni->domains.count && is_whole)
+            problem_add(problems, "%s: [sni %s]: domains is missing: the names that its certificate is for",
+                        path, sni->name);
+        if (sni->domains.count > WANT_MAX_NAMES)
+            problem_add(problems, "%s: [sni %s]: more than %d domains", path, sni->name, WANT_MAX_NAMES);
+    }
 }
 
 int deploy_conf_read(const char *path, struct deploy_conf *out, struct problems *problems)

@@ -91,7 +91,56 @@ static void refuses_bad_values(void **state)
     refused(*state, "[verify]\nendpoint = auto\n",
             ":2: unknown key endpoint in [verify]; there are timeout, endpoints");
     refused(*state, "[mailcow x]\npath = /a\n",
-            ":1: unknown section [mailcow x]; there are [deploy], [mailcow], [docker], [verify]");
+            ":1: unknown section [mailcow x]; there are [deploy], [mailcow], [docker], [verify], [sni NAME]");
+}
+
+static void reads_sni_sections(void **state)
+{
+    CLEANUP(forget) struct reading r = {0};
+    read_conf(&r, *state,
+              "[sni mail.example.net]\ndomains = example.net, *.example.net\n    mail.example.com\n"
+              "[sni other]\ndomains=a.org\n");
+    assert_int_equal(r.rc, 0);
+    assert_int_equal(r.conf.sni_count, 2);
+    assert_string_equal(r.conf.sni[0].name, "mail.example.net");
+    assert_int_equal(r.conf.sni[0].domains.count, 3);
+    assert_string_equal(r.conf.sni[0].domains.items[1], "*.example.net");
+    assert_string_equal(r.conf.sni[1].name, "other");
+}
+
+static void refuses_sni_sections_that_cannot_be(void **state)
+{
+    static const char *const taken[] = {"primary",      "acme",    "acme-sh",     "backups", "cert.pem",
+                                        "dhparams.pem", "key.pem", "force_renew", "domains"};
+    char text[300], problem[300];
+    for (size_t i = 0; i < COUNT(taken); i++) {
+        snprintf(text, sizeof text, "\n[sni %s]\ndomains = a.org\n", taken[i]);
+        snprintf(problem, sizeof problem, ":2: [sni %s]: mailcow, or this program, has that name", taken[i]);
+        refused(*state, text, problem);
+    }
+    refused(*state, "[sni ../x]\ndomains = a.org\n", ":1: [sni ../x]: a name has letters, digits");
+    refused(*state, "[sni]\ndomains = a.org\n", ":1: unknown section [sni]");
+    refused(*state, "[sni a]\ndomains = A.org\n", ":2: domains = A.org: expected host names in lower case");
+    refused(*state, "[sni a]\ndomains = .a.org\n", ":2: domains = .a.org: expected host names");
+    refused(*state, "[sni a]\ndomains = a.org;\n", ":2: domains = a.org;: expected host names");
+    refused(*state, "[sni a]\ndomains =\n", "deploy.conf: [sni a]: domains is missing");
+    refused(*state, "[sni a]\n[verify]\n", "deploy.conf: [sni a]: domains is missing");
+    refused(*state, "[verify]\n\n[sni a]", "deploy.conf: [sni a]: domains is missing");
+    refused(*state, "[sni a]\ndomain = a.org\n", ":2: unknown key domain in [sni]; there are domains");
+    refused(*state, "[sni a]\ndomains = a.org\ndomains = b.org\n", ":3: domains is given twice in [sni a]");
+}
+
+static void bounds_the_sni_sections_and_their_names(void **state)
+{
+    char text[16000] = "[sni a]\ndomains =\n";
+    size_t n = strlen(text);
+    for (int i = 0; i < 257; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "  n%d.example.org\n", i);
+    refused(*state, text, "[sni a]: more than 256 domains");
+    n = 0;
+    for (int i = 0; i < 257; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "[sni n%d]\ndomains=n%d.example.org\n", i, i);
+    refused(*state, text, ":514: too many [sni] sections");
 }
 
 static void takes_auto_or_a_list_of_endpoints(void **state)
@@ -141,10 +190,16 @@ static void reports_all_problems_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_DIRECTORY(has_a_default_for_everything), WITH_DIRECTORY(reads_every_key),
-        WITH_DIRECTORY(refuses_bad_values),           WITH_DIRECTORY(takes_auto_or_a_list_of_endpoints),
-        WITH_DIRECTORY(bounds_the_endpoints),         WITH_DIRECTORY(refuses_a_missing_file_that_was_named),
+        WITH_DIRECTORY(has_a_default_for_everything),
+        WITH_DIRECTORY(reads_every_key),
+        WITH_DIRECTORY(refuses_bad_values),
+        WITH_DIRECTORY(takes_auto_or_a_list_of_endpoints),
+        WITH_DIRECTORY(bounds_the_endpoints),
+        WITH_DIRECTORY(refuses_a_missing_file_that_was_named),
         WITH_DIRECTORY(reports_all_problems_at_once),
+        WITH_DIRECTORY(reads_sni_sections),
+        WITH_DIRECTORY(refuses_sni_sections_that_cannot_be),
+        WITH_DIRECTORY(bounds_the_sni_sections_and_their_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
