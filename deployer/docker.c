@@ -365,15 +365,14 @@ static int exec_wait(struct docker *d, const char *exec_id, int64_t deadline, in
 }
 
 /* Lines become one: the text is for messages and records. */
-static void show_output(char *out, size_t size, struct docker_stream *stream)
+static void show_output(char *out, size_t size, unsigned char *kept, size_t len)
 {
-    size_t len = stream->kept_len;
-    while (len && isspace(stream->kept[len - 1]))
+    while (len && isspace(kept[len - 1]))
         len--;
     for (size_t i = 0; i < len; i++)
-        if (isspace(stream->kept[i]))
-            stream->kept[i] = ' ';
-    text_escape(out, size, stream->kept, len);
+        if (isspace(kept[i]))
+            kept[i] = ' ';
+    text_escape(out, size, kept, len);
 }
 
 static int run_command(struct docker *d, const char *id, const char *const argv[], int timeout_ms,
@@ -392,7 +391,8 @@ static int run_command(struct docker *d, const char *id, const char *const argv[
         r = exec_wait(d, exec_id, deadline, &result.exit_code, err);
     if (r)
         return r;
-    show_output(result.output, sizeof result.output, &stream);
+    show_output(result.output, sizeof result.output, stream.kept, stream.kept_len);
+    show_output(result.errors, sizeof result.errors, stream.errors, stream.errors_len);
     if (result.exit_code == 126 || result.exit_code == 127)
         return error_set(err, E_FAILED, "it could not be started (exit code %d): %.400s", result.exit_code,
                          result.output);

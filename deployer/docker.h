@@ -92,6 +92,7 @@ void docker_containers_free(struct docker_containers *containers);
 struct docker_exec {
     int exit_code;     /* as the engine reports it after the command has ended */
     char output[2048]; /* stdout and stderr as they came, on one line, cut at the size, made printable */
+    char errors[2048]; /* stderr alone, likewise */
 };
 
 /*

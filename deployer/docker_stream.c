@@ -12,6 +12,7 @@ static void begin_frame(struct docker_stream *s)
 {
     const unsigned char *h = s->header;
     s->garbled = h[0] > 3 || h[1] || h[2] || h[3];
+    s->is_error = h[0] > 1;
     s->left = (uint32_t)h[4] << 24 | (uint32_t)h[5] << 16 | (uint32_t)h[6] << 8 | h[7];
     s->header_len = 0;
 }
@@ -26,12 +27,19 @@ static size_t take_header(struct docker_stream *s, const unsigned char *in, size
     return n;
 }
 
+static void keep(unsigned char *kept, size_t *kept_len, const unsigned char *in, size_t len)
+{
+    size_t n = min_size(len, DOCKER_STREAM_KEEP - *kept_len);
+    memcpy(kept + *kept_len, in, n);
+    *kept_len += n;
+}
+
 static size_t take_payload(struct docker_stream *s, const unsigned char *in, size_t len)
 {
     size_t n = min_size(len, s->left);
-    size_t keep = min_size(n, sizeof s->kept - s->kept_len);
-    memcpy(s->kept + s->kept_len, in, keep);
-    s->kept_len += keep;
+    keep(s->kept, &s->kept_len, in, n);
+    if (s->is_error)
+        keep(s->errors, &s->errors_len, in, n);
     s->left -= (uint32_t)n;
     return n;
 }

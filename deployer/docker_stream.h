@@ -2,8 +2,8 @@
  * The output of a command as the engine streams it: frames of a header (one byte of stream number, three zero
  * bytes, the length in network order) and so many bytes of payload, until the connection ends. A pure
  * function of the bytes: how they are cut into pieces makes no difference. The first DOCKER_STREAM_KEEP bytes
- * of payload are kept, the rest is read and dropped, and after DOCKER_STREAM_MAX bytes of frames nothing more
- * is taken.
+ * of payload are kept, and as many of stderr alone; the rest is read and dropped, and after DOCKER_STREAM_MAX
+ * bytes of frames nothing more is taken.
  */
 #ifndef DEPLOYER_DOCKER_STREAM_H
 #define DEPLOYER_DOCKER_STREAM_H
@@ -24,7 +24,10 @@
 struct docker_stream {
     unsigned char kept[DOCKER_STREAM_KEEP]; /* payload of all streams in the order in which it came */
     size_t kept_len;
+    unsigned char errors[DOCKER_STREAM_KEEP]; /* payload of stderr and of the engine's own errors */
+    size_t errors_len;
     size_t fed;    /* bytes taken so far, headers included */
+    bool is_error; /* the current frame is of these */
     uint32_t left; /* of the payload of the current frame */
     unsigned char header[8];
     size_t header_len;

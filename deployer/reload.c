@@ -8,15 +8,44 @@
 /* The command has 20 s, and its engine 5 more to say so. */
 #define EXEC_TIMEOUT_MS 25000
 
+/*
+ * As mailcow's entrypoint does it (cwd: bootstrap.py finds its templates below it). With a configuration that
+ * nginx refuses, every later reload would fail, and a restart end in a loop: what was there is put back.
+ */
+static const char *const bootstrap_argv[] = {
+    "timeout",
+    "20",
+    "sh",
+    "-c",
+    "cd / && cp /etc/nginx/nginx.conf /tmp/nginx.conf.before || exit 1\n"
+    "python3 /bootstrap.py && nginx -t && exec rm /tmp/nginx.conf.before\n"
+    "cat /tmp/nginx.conf.before > /etc/nginx/nginx.conf\n"
+    "exit 1",
+    NULL};
 static const char *const nginx_argv[] = {"timeout", "20", "nginx", "-s", "reload", NULL};
+static const char *const postmap_argv[] = {"timeout", "20", "postmap", "-F", "hash:/opt/postfix/conf/sni.map",
+                                           NULL};
 static const char *const postfix_argv[] = {"timeout",           "20",     "postfix", "-c",
                                            "/opt/postfix/conf", "reload", NULL};
 static const char *const dovecot_argv[] = {"timeout", "20", "dovecot", "reload", NULL};
 
+static const struct reload_command nginx[] = {
+    {.name = "bootstrap", .from = RELOAD_REBUILD, .argv = bootstrap_argv},
+    {.name = "reload", .argv = nginx_argv},
+};
+/* postmap leaves out what it cannot read, and exits with 0. */
+static const struct reload_command postfix[] = {
+    {.name = "postmap", .from = RELOAD_SNI, .reads_stderr = true, .argv = postmap_argv},
+    {.name = "reload", .argv = postfix_argv},
+};
+static const struct reload_command dovecot[] = {{.name = "reload", .argv = dovecot_argv}};
+
+#define COMMANDS(table) .commands = table, .command_count = sizeof table / sizeof *table
+
 const struct reload_service reload_services[] = {
-    {"nginx-mailcow", nginx_argv},
-    {"postfix-mailcow", postfix_argv},
-    {"dovecot-mailcow", dovecot_argv},
+    {.name = "nginx-mailcow", COMMANDS(nginx)},
+    {.name = "postfix-mailcow", COMMANDS(postfix)},
+    {.name = "dovecot-mailcow", COMMANDS(dovecot)},
 };
 const size_t reload_service_count = sizeof reload_services / sizeof *reload_services;
 
@@ -60,6 +89,41 @@ static bool is_running(const struct docker_container *c)
     return has_state(c, "running");
 }
 
+/* As Postfix's programs write them. */
+static bool complains(const char *errors)
+{
+    static const char *const words[] = {"warning:", "error:", "fatal:", "panic:"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strstr(errors, words[i]))
+            return true;
+    return false;
+}
+
+/* What docker_exec gave for the command. */
+static int run_command(struct run *run, const struct reload_service *service,
+                       const struct reload_command *command, const struct docker_container *c)
+{
+    struct docker_exec result = {0};
+    struct error why = {0};
+    char detail[1100];
+    struct reload_step step = {
+        .service = service->name, .container = c->name, .command = command->name, .detail = detail};
+    int64_t begin = clock_us();
+    int r = docker_exec(run->d, c->id, command->argv, EXEC_TIMEOUT_MS, &result, &why);
+    bool failed = result.exit_code || (command->reads_stderr && complains(result.errors));
+    step.us = clock_us() - begin;
+    if (r)
+        snprintf(detail, sizeof detail, "%s", why.text);
+    else if (result.exit_code)
+        snprintf(detail, sizeof detail, "exit code %d: %.400s", result.exit_code,
+                 *result.output ? result.output : "no output");
+    else
+        snprintf(detail, sizeof detail, "%.400s", failed ? result.errors : result.output);
+    step.outcome = r == DOCKER_FORBIDDEN ? RELOAD_FORBIDDEN : r || failed ? RELOAD_FAILED : RELOAD_DONE;
+    report(run, &step);
+    return r;
+}
+
 /*
  * A failure is this container's own unless the engine has gone; one that hangs over a single container still
  * answers a ping.
@@ -67,25 +131,13 @@ static bool is_running(const struct docker_container *c)
 static int reload_container(struct run *run, const struct reload_service *service,
                             const struct docker_container *c, struct error *err)
 {
-    struct docker_exec result;
-    struct error why = {0};
-    char detail[1100];
-    struct reload_step step = {.service = service->name, .container = c->name, .detail = detail};
-    int64_t begin = clock_us();
-    int r = docker_exec(run->d, c->id, service->argv, EXEC_TIMEOUT_MS, &result, &why);
-    step.us = clock_us() - begin;
-    if (r == 0 && result.exit_code == 0)
-        snprintf(detail, sizeof detail, "%.400s", result.output);
-    else if (r == 0)
-        snprintf(detail, sizeof detail, "exit code %d: %.400s", result.exit_code,
-                 *result.output ? result.output : "no output");
-    else
-        snprintf(detail, sizeof detail, "%s", why.text);
-    step.outcome = r == DOCKER_FORBIDDEN   ? RELOAD_FORBIDDEN
-                   : r || result.exit_code ? RELOAD_FAILED
-                                           : RELOAD_DONE;
-    report(run, &step);
-    return r == E_TEMPORARY ? docker_ping(run->d, err) : 0;
+    for (size_t i = 0; i < service->command_count; i++) {
+        const struct reload_command *command = &service->commands[i];
+        int r = command->from <= run->opts->level ? run_command(run, service, command, c) : 0;
+        if (r)
+            return r == E_TEMPORARY ? docker_ping(run->d, err) : 0;
+    }
+    return 0;
 }
 
 static void report_state(struct run *run, const struct reload_service *service,

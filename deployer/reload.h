@@ -15,9 +15,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What was changed, and so what the services have to do; each does what the one before it does, too. */
+enum reload_level {
+    RELOAD_PRIMARY, /* cert.pem and key.pem: the services read them again */
+    RELOAD_SNI,     /* the pair of an SNI folder: Postfix has its content in a table, which is made anew */
+    RELOAD_REBUILD, /* a folder has come, gone or changed its names, and sni_render has been run: nginx writes
+                       its configuration anew, and keeps the one it has if it cannot use the new one */
+};
+
+struct reload_command {
+    const char *name; /* one word, for people */
+    enum reload_level from;
+    bool reads_stderr;       /* a warning or an error there is a failure, whatever the exit code */
+    const char *const *argv; /* ends by itself after 20 s; NULL-terminated */
+};
+
 struct reload_service {
-    const char *name;        /* of the compose service */
-    const char *const *argv; /* the reload, ends by itself after 20 s; NULL-terminated */
+    const char *name; /* of the compose service */
+    const struct reload_command *commands;
+    size_t command_count;
 };
 
 /* In the order in which they are reloaded: nginx-mailcow, postfix-mailcow, dovecot-mailcow. */
@@ -35,6 +51,7 @@ enum reload_outcome {
 struct reload_step {
     const char *service;
     const char *container; /* its name, NULL when there is none */
+    const char *command;   /* name of the command that was run, NULL when none was */
     enum reload_outcome outcome;
     bool tolerated;     /* does not make the result incomplete */
     const char *detail; /* printable: the command's output, the container's state or the error; may be "" */
@@ -51,7 +68,7 @@ enum reload_level {
 struct reload_opts {
     enum reload_level level;
     const char *const *optional; /* services that may be absent or not running; NULL-terminated, or NULL */
-    void (*on_step)(void *ctx, const struct reload_step *step); /* or NULL; once per container or absence */
+    void (*on_step)(void *ctx, const struct reload_step *step); /* or NULL */
     void *ctx;
 };
 
@@ -59,9 +76,12 @@ struct reload_opts {
 #define RELOAD_INCOMPLETE 1
 
 /*
- * Reloads every running container of every service. A stopped container beside a running one of its service
- * (scaled down, left behind by compose) is reported and tolerated: it serves nothing and reads the files when
- * it starts. An error only when the engine does not answer any more; what is left is not tried then.
+ * Reloads every running container of every service; on_step is told of each command, and once of each
+ * container that does not run or service that has none. A command that says that it failed does not keep back
+ * those behind it; one that could not be run does, in that container. A stopped container beside a running
+ * one of its service (scaled down, left behind by compose) is reported and tolerated: it serves nothing and
+ * reads the files when it starts. An error only when the engine does not answer any more; what is left is not
+ * tried then.
  */
 int reload_run(struct docker *d, const struct docker_containers *containers, const struct reload_opts *opts,
                struct error *err);

@@ -289,6 +289,7 @@ static void runs_a_command(void **state)
     assert_int_equal(exec_with(e, rules, COUNT(rules), LATE_MS, &out, &err), 0);
     assert_int_equal(out.exit_code, 3);
     assert_string_equal(out.output, "ab \\x1b[1mc");
+    assert_string_equal(out.errors, "\\x1b[1mc");
     assert_text(e->notes->requests, "\r\nContent-Type: application/json\r\n");
     assert_text(e->notes->requests, "\"Cmd\":[\"timeout\",\"20\",\"nginx\",\"-s\",\"reload\"]");
     assert_text(e->notes->requests, "{\"Detach\":false,\"Tty\":false}");

@@ -206,6 +206,138 @@ static void tells_a_lost_engine_from_a_container_in_trouble(void **state)
     }
 }
 
+/* "service command outcome (detail)" in lines. */
+static void note_command(void *ctx, const struct reload_step *step)
+{
+    struct log *log = ctx;
+    size_t len = strlen(log->text);
+    snprintf(log->text + len, sizeof log->text - len, "%s %s %s (%s)\n", step->service,
+             step->command ? step->command : "-", reload_outcome_str(step->outcome), step->detail);
+}
+
+static int run_level(struct engine *e, const struct rule *rules, size_t rule_count, enum reload_level level,
+                     struct log *log)
+{
+    AUTO_DOCKER struct docker *d = NULL;
+    struct error err = {0};
+    struct docker_container list[] = {container("n1", "nginx-mailcow", "running"),
+                                      container("p1", "postfix-mailcow", "running"),
+                                      container("d1", "dovecot-mailcow", "exited")};
+    struct docker_containers containers = {.list = list, .count = COUNT(list)};
+    struct reload_opts opts = {.level = level, .on_step = note_command, .ctx = log};
+    *log = (struct log){0};
+    engine_start(e, rules, rule_count);
+    assert_int_equal(docker_new(&d, e->path, &err), 0);
+    return reload_run(d, &containers, &opts, &err);
+}
+
+static void does_more_for_sni_folders(void **state)
+{
+    static const char *const expected[] = {
+        [RELOAD_PRIMARY] = "nginx-mailcow reload done ()\n"
+                           "postfix-mailcow reload done ()\n"
+                           "dovecot-mailcow - not running (exited: so)\n",
+        [RELOAD_SNI] = "nginx-mailcow reload done ()\n"
+                       "postfix-mailcow postmap done ()\n"
+                       "postfix-mailcow reload done ()\n"
+                       "dovecot-mailcow - not running (exited: so)\n",
+        [RELOAD_REBUILD] = "nginx-mailcow bootstrap done ()\n"
+                           "nginx-mailcow reload done ()\n"
+                           "postfix-mailcow postmap done ()\n"
+                           "postfix-mailcow reload done ()\n"
+                           "dovecot-mailcow - not running (exited: so)\n",
+    };
+    struct engine *e = *state;
+    for (enum reload_level level = RELOAD_PRIMARY; level <= RELOAD_REBUILD; level++) {
+        struct log log;
+        assert_int_equal(run_level(e, good, COUNT(good), level, &log), RELOAD_INCOMPLETE);
+        assert_string_equal(log.text, expected[level]);
+        const char *postmap = strstr(
+            e->notes->requests, "[\"timeout\",\"20\",\"postmap\",\"-F\",\"hash:/opt/postfix/conf/sni.map\"]");
+        assert_int_equal(postmap != NULL, level >= RELOAD_SNI);
+        assert_int_equal(strstr(e->notes->requests, "python3 /bootstrap.py && nginx -t") != NULL,
+                         level == RELOAD_REBUILD);
+        engine_stop(e);
+    }
+}
+
+#define SAYS(text)                                                                                           \
+    {                                                                                                        \
+        .request = "/start HTTP", .status = 200, .body = text, .body_len = sizeof(text) - 1,                 \
+        .until_close = true, .once = true                                                                    \
+    }
+
+/* postmap exits with 0 whatever happens; of nginx warnings are no failures. */
+static void reads_what_postmap_says(void **state)
+{
+    static const struct {
+        const char *stream;
+        size_t len;
+        const char *step;
+    } cases[] = {
+#define CASE(stream, step) {stream, sizeof(stream) - 1, "postfix-mailcow postmap " step "\n"}
+        CASE("\2\0\0\0\0\0\0\x1a"
+             "postmap: warning: /a: open\n",
+             "failed (postmap: warning: /a: open)"),
+        CASE("\2\0\0\0\0\0\0\x18"
+             "postmap: fatal: open db\n",
+             "failed (postmap: fatal: open db)"),
+        CASE("\2\0\0\0\0\0\0\x13"
+             "postmap: error: db\n",
+             "failed (postmap: error: db)"),
+        CASE("\1\0\0\0\0\0\0\x0b"
+             "warning: so",
+             "done (warning: so)"),
+#undef CASE
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct log log;
+        const struct rule rules[] = {PING_141,
+                                     CREATED,
+                                     SAYS("\2\0\0\0\0\0\0\x0dwarning: name"),
+                                     {.request = "/start HTTP",
+                                      .status = 200,
+                                      .body = cases[i].stream,
+                                      .body_len = cases[i].len,
+                                      .until_close = true,
+                                      .once = true},
+                                     SILENT,
+                                     ENDED("0")};
+        assert_int_equal(run_level(*state, rules, COUNT(rules), RELOAD_SNI, &log), RELOAD_INCOMPLETE);
+        assert_non_null(strstr(log.text, "nginx-mailcow reload done (warning: name)\n"));
+        if (!strstr(log.text, cases[i].step))
+            fail_msg("%s is not in\n%s", cases[i].step, log.text);
+        assert_non_null(strstr(log.text, "postfix-mailcow reload done ()\n"));
+        engine_stop(*state);
+    }
+}
+
+/* What failed keeps nothing back; what could not be run is not tried again in that container. */
+static void goes_on_after_a_failed_command(void **state)
+{
+    struct log log;
+    const struct rule failing[] = {
+        PING_141,
+        CREATED,
+        SILENT,
+        {.request = "/json HTTP", .status = 200, .body = "{\"Running\":false,\"ExitCode\":1}", .once = true},
+        ENDED("0")};
+    const struct rule hanging[] = {
+        PING_141,
+        {.request = "/n1/exec", .status = 409, .body = "{\"message\":\"Container n1 is restarting\"}"},
+        CREATED,
+        SILENT,
+        ENDED("0")};
+    run_level(*state, failing, COUNT(failing), RELOAD_REBUILD, &log);
+    assert_non_null(strstr(log.text, "nginx-mailcow bootstrap failed (exit code 1: no output)\n"
+                                     "nginx-mailcow reload done ()\n"));
+    engine_stop(*state);
+    run_level(*state, hanging, COUNT(hanging), RELOAD_REBUILD, &log);
+    assert_non_null(strstr(log.text, "nginx-mailcow bootstrap failed (docker at "));
+    assert_null(strstr(log.text, "nginx-mailcow reload"));
+    assert_non_null(strstr(log.text, "postfix-mailcow postmap done ()\n"));
+}
+
 #define WITH_ENGINE(test) cmocka_unit_test_setup_teardown(test, engine_setup, engine_teardown)
 
 int main(void)
@@ -218,6 +350,9 @@ int main(void)
         WITH_ENGINE(goes_on_after_a_failed_reload),
         WITH_ENGINE(tells_where_commands_are_forbidden),
         WITH_ENGINE(tells_a_lost_engine_from_a_container_in_trouble),
+        WITH_ENGINE(does_more_for_sni_folders),
+        WITH_ENGINE(reads_what_postmap_says),
+        WITH_ENGINE(goes_on_after_a_failed_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
