@@ -215,23 +215,26 @@ static bool has_all(int dirfd, struct sni_folder *folder)
     return !missing[0] && !other;
 }
 
-static int read_domains(int dirfd, struct sni_folder *folder, struct error *err)
+static int read_text(int dirfd, struct sni_folder *folder, struct error *err)
 {
     AUTO_SECRET struct secret text = SECRET(SNI_DOMAINS_MAX);
     int rc = file_read(dirfd, DOMAINS, 0, &text, NULL, err);
-    if (rc == E_TEMPORARY)
-        return rc;
-    if (!rc && text.len && memchr(text.data, '\0', text.len))
-        rc = error_set(err, E_FAILED, "not a text: NUL bytes");
-    if (!rc) {
-        folder->text = strdup(text.len ? (char *)text.data : "");
-        rc = folder->text ? sni_parse_domains(folder->text, &folder->domains, err) : error_memory(err);
-    }
-    if (rc == E_TEMPORARY)
-        return rc;
     if (rc)
-        judge_as(folder, SNI_UNUSABLE, DOMAINS ": %s", err->text);
-    return 0;
+        return rc;
+    if (text.len && memchr(text.data, '\0', text.len))
+        return error_set(err, E_FAILED, DOMAINS ": not a text: NUL bytes");
+    folder->text = strdup(text.len ? (char *)text.data : "");
+    return folder->text ? 0 : error_memory(err);
+}
+
+static int read_domains(int dirfd, struct sni_folder *folder, struct error *err)
+{
+    int rc = read_text(dirfd, folder, err);
+    if (!rc && (rc = sni_parse_domains(folder->text, &folder->domains, err)) < 0)
+        error_wrap(err, DOMAINS);
+    if (rc && rc != E_TEMPORARY)
+        judge_as(folder, SNI_UNUSABLE, "%.390s", err->text);
+    return rc == E_TEMPORARY ? rc : 0;
 }
 
 /* What would be a want, but for its name. */

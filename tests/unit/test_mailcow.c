@@ -44,7 +44,8 @@ static void reads_what_mailcow_generates(void **state)
         read_conf(d,
                   "# ------------------------------\n# mailcow web ui configuration\n\n" HOST
                   "MAILCOW_PASS_SCHEME=BLF-CRYPT\nDBPASS=x#y\"'\nHTTP_PORT=80\nHTTPS_PORT=8443\n"
-                  "HTTPS_BIND=127.0.0.1\nSMTP_PORT=127.0.0.1:25\nCOMPOSE_PROJECT_NAME=MailcowDockerized\n",
+                  "HTTPS_BIND=127.0.0.1\nSMTP_PORT=127.0.0.1:25\nCOMPOSE_PROJECT_NAME=MailcowDockerized\n"
+                  "ADDITIONAL_SERVER_NAMES=a.org,b.org\n",
                   &m, &err),
         0);
     assert_string_equal(m.hostname, "mail.example.org");
@@ -52,6 +53,7 @@ static void reads_what_mailcow_generates(void **state)
     assert_int_equal(m.https_port, 8443);
     snprintf(ssl, sizeof ssl, "%s/data/assets/ssl", d->path);
     assert_string_equal(m.ssl_path, ssl);
+    assert_string_equal(m.server_names, "a.org,b.org");
 }
 
 static void has_defaults(void **state)
@@ -264,6 +266,164 @@ static void wants_the_host_name_and_what_is_required(void **state)
     assert_string_equal(wants.list[0].installed, "");
 }
 
+/* ---- SNI folders ---- */
+
+static void make_sni(const struct directory *d, const char *folder, const char *domains)
+{
+    static const char *const files[] = {"cert.pem", "key.pem", "domains"};
+    char name[400];
+    make_folder(d, folder);
+    for (size_t i = 0; i < COUNT(files); i++) {
+        snprintf(name, sizeof name, "%s/%s", folder, files[i]);
+        write_text(d, name, i == 2 ? domains : "pem");
+    }
+}
+
+/* "id: name name" in lines. */
+static const char *wants_of(const struct directory *d, const struct deploy_conf *conf,
+                            struct problems *problems)
+{
+    static char out[4000];
+    const struct mailcow m = {.hostname = "mail.example.org"};
+    AUTO_WANTS struct want_list wants = {0};
+    struct error err = {0};
+    size_t n = 0;
+    if (mailcow_wants(&m, conf, d->fd, &wants, problems, &err) != 0)
+        fail_msg("%s", err.text);
+    for (size_t i = 0; i < wants.count; i++) {
+        n += (size_t)snprintf(out + n, sizeof out - n, "%s:", wants.list[i].id);
+        for (size_t k = 0; k < wants.list[i].name_count; k++)
+            n += (size_t)snprintf(out + n, sizeof out - n, " %s", wants.list[i].names[k]);
+        n += (size_t)snprintf(out + n, sizeof out - n, "\n");
+    }
+    return out;
+}
+
+static void wants_a_certificate_for_each_folder(void **state)
+{
+    const struct directory *d = *state;
+    const struct deploy_conf conf = {.sni_count = 0};
+    AUTO_PROBLEMS struct problems problems = {0};
+    make_sni(d, "mail.example.net", "mail.example.net *.example.com .example.com\n");
+    make_sni(d, "mail.example.org", "mail.example.org"); /* as the built-in ACME has left it */
+    make_folder(d, "backups");
+    make_folder(d, "half");
+    write_text(d, "half/cert.pem", "pem");
+    assert_string_equal(wants_of(d, &conf, &problems), "primary: mail.example.org\n"
+                                                       "mail.example.net: mail.example.net *.example.com\n"
+                                                       "mail.example.org: mail.example.org\n");
+    assert_int_equal(problems.count, 0);
+}
+
+static void prefers_a_section_to_the_file(void **state)
+{
+    const struct directory *d = *state;
+    char old[] = "old", new[] = "new", a[] = "a.org", b[] = "b.org";
+    char *as[] = {a, NULL}, *bs[] = {b, NULL};
+    const struct deploy_conf conf = {
+        .sni = {{.name = new, .domains = {.items = as, .count = 1}},
+                {.name = old, .domains = {.items = bs, .count = 1}}},
+        .sni_count = 2,
+    };
+    AUTO_PROBLEMS struct problems problems = {0};
+    make_sni(d, "old", "c.org d.org;");
+    make_sni(d, "zz", "e.org");
+    assert_string_equal(wants_of(d, &conf, &problems),
+                        "primary: mail.example.org\nnew: a.org\nold: b.org\nzz: e.org\n");
+    assert_int_equal(problems.count, 0);
+}
+
+static void leaves_out_and_tells_what_cannot_be_a_want(void **state)
+{
+    const struct directory *d = *state;
+    char new[] = "new", a[] = "a.org";
+    char *as[] = {a, NULL};
+    const struct deploy_conf conf = {.sni = {{.name = new, .domains = {.items = as, .count = 1}}},
+                                     .sni_count = 1};
+    AUTO_PROBLEMS struct problems problems = {0};
+    make_sni(d, "first", "b.org c.org");
+    make_sni(d, "second", "d.org C.ORG");
+    make_sni(d, "third", "a.org");
+    make_sni(d, "unusable", "e.org;");
+    assert_string_equal(wants_of(d, &conf, &problems),
+                        "primary: mail.example.org\nnew: a.org\nfirst: b.org c.org\n");
+    assert_int_equal(problems.count, 3);
+    assert_has(problems.text, "SNI folder second: c.org belongs to first already: it is left out");
+    assert_has(problems.text, "SNI folder third: a.org belongs to new already: it is left out");
+    assert_has(problems.text, "SNI folder unusable: domains: not a host name: e.org;");
+}
+
+static void looks_into_the_folder_of_the_want(void **state)
+{
+    const struct directory *d = *state;
+    struct want want = {.id = "x"};
+    char pem[4096];
+    EVP_PKEY *key = make_key();
+    cert_pem(&(struct cert_spec){.names = "DNS:a.org", .from = -10 * DAY, .until = 10 * DAY}, key, pem,
+             sizeof pem);
+    EVP_PKEY_free(key);
+    write_text(d, "cert.pem", pem);
+    mailcow_look(d->fd, &want);
+    assert_string_equal(want.installed, "");
+    make_folder(d, "x");
+    mailcow_look(d->fd, &want);
+    assert_string_equal(want.installed, "");
+    write_text(d, "x/cert.pem", pem);
+    mailcow_look(d->fd, &want);
+    assert_int_equal(strlen(want.installed), 64);
+    assert_int_equal(renameat(d->fd, "x", d->fd, "y"), 0);
+    assert_int_equal(symlinkat("y", d->fd, "x"), 0);
+    mailcow_look(d->fd, &want);
+    assert_string_equal(want.installed, "");
+}
+
+/* ---- which certificate is served ---- */
+
+static struct want make_want(const char *id, char **names, size_t count)
+{
+    struct want want = {.names = names, .name_count = count, .installed = "x"};
+    snprintf(want.id, sizeof want.id, "%s", id);
+    return want;
+}
+
+static void knows_which_certificate_a_service_serves(void **state)
+{
+    char host[] = "mail.example.org", net[] = "mail.example.net", wild[] = "*.example.com",
+         imap[] = "imap.example.org", exact[] = "a.example.com", orgs[] = "*.example.org",
+         web[] = "web.example.org";
+    char *primary[] = {host}, *first[] = {net, wild}, *second[] = {exact}, *shadow[] = {host, imap},
+         *third[] = {orgs, web};
+    struct want list[] = {make_want("primary", primary, 1), make_want("first", first, 2),
+                          make_want("second", second, 1), make_want("shadow", shadow, 2),
+                          make_want("third", third, 2)};
+    struct want_list wants = {.list = list, .count = COUNT(list)};
+    const struct mailcow m = {.hostname = "mail.example.org", .server_names = "x.org, Web.example.org"};
+    static const struct {
+        const char *name, *nginx, *postfix, *dovecot;
+    } cases[] = {
+        {NULL, "primary", "primary", "primary"},
+        {"unknown.org", "primary", "primary", "primary"},
+        {"mail.example.net", "first", "first", "first"},
+        {"b.example.com", "first", "first", "first"},
+        {"c.b.example.com", "first", "first", "primary"},
+        {"example.com", "primary", "primary", "primary"},
+        {"a.example.com", "second", "second", "second"},
+        {"mail.example.org", "primary", "shadow", "shadow"},
+        {"imap.example.org", "third", "shadow", "shadow"}, /* nginx skips the whole folder */
+        {"web.example.org", "primary", "third", "third"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_string_equal(mailcow_serves(&m, &wants, "nginx-mailcow", cases[i].name)->id, cases[i].nginx);
+        assert_string_equal(mailcow_serves(&m, &wants, "postfix-mailcow", cases[i].name)->id,
+                            cases[i].postfix);
+        assert_string_equal(mailcow_serves(&m, &wants, "dovecot-mailcow", cases[i].name)->id,
+                            cases[i].dovecot);
+    }
+    list[1].installed[0] = '\0'; /* its folder is not there yet */
+    assert_string_equal(mailcow_serves(&m, &wants, "nginx-mailcow", "mail.example.net")->id, "primary");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +441,11 @@ int main(void)
         WITH_DIRECTORY(opens_the_ssl_folder_and_no_link_to_one),
         WITH_DIRECTORY(looks_at_what_is_installed),
         WITH_DIRECTORY(wants_the_host_name_and_what_is_required),
+        WITH_DIRECTORY(wants_a_certificate_for_each_folder),
+        WITH_DIRECTORY(prefers_a_section_to_the_file),
+        WITH_DIRECTORY(leaves_out_and_tells_what_cannot_be_a_want),
+        WITH_DIRECTORY(looks_into_the_folder_of_the_want),
+        cmocka_unit_test(knows_which_certificate_a_service_serves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
