@@ -130,7 +130,9 @@ static void set_scaled(const struct reading *r, const struct conf_key *key, cons
 
 static void set_value(const struct reading *r, const struct conf_key *key, const char *value, char *record)
 {
-    void *slot = record + key->offset;
+    void *slot = record + key->offset, *line = record + key->line_offset;
+    if (key->line_offset)
+        *(unsigned *)line = r->line;
     switch (key->type) {
     case CONF_PATH:
         if (*value != '/')

@@ -37,6 +37,7 @@ struct conf_key {
     long min, max;                     /* for CONF_NUMBER and CONF_DURATION */
     bool (*accepts)(const char *item); /* for strings and list items; NULL: anything but "" */
     const char *expected;              /* what accepts wants, for the message */
+    size_t line_offset;                /* of an unsigned that takes the line it stands in; 0: none */
 };
 
 struct conf_section {

@@ -1,5 +1,6 @@
 #include "common/text.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -111,6 +112,32 @@ bool text_is_host_name(const char *name, bool wildcard)
             return labels >= 2;
         name += len + 1;
     }
+}
+
+/* Also what resolvers know beside host names of certificates: single labels, underscores. */
+static bool is_host(const char *host)
+{
+    size_t len = strlen(host);
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)host[i]) && !strchr("-._", host[i]))
+            return false;
+    return len > 0 && host[0] != '-' && host[0] != '.';
+}
+
+const char *text_take_host(const char *text, char *out, size_t size)
+{
+    unsigned char in6[16];
+    bool v6 = *text == '[';
+    if (v6)
+        text++;
+    size_t len = strcspn(text, v6 ? "]" : ":");
+    if (len >= size || (v6 && !text[len]))
+        return NULL;
+    memcpy(out, text, len);
+    out[len] = '\0';
+    if (v6 ? inet_pton(AF_INET6, out, in6) != 1 : !is_host(out))
+        return NULL;
+    return text + len + v6;
 }
 
 bool text_is_fingerprint(const char *text)

@@ -32,6 +32,12 @@ bool text_parse_number(const char *text, long min, long max, long *out);
  */
 bool text_is_host_name(const char *name, bool wildcard);
 
+/*
+ * Takes the host off the front of "host:port" (a name, an IPv4 address, an IPv6 address in brackets) into
+ * out, without brackets. Returns what follows it, or NULL when there is no host or it does not fit.
+ */
+const char *text_take_host(const char *text, char *out, size_t size);
+
 /* 64 lower-case hex digits. */
 bool text_is_fingerprint(const char *text);
 

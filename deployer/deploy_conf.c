@@ -1,8 +1,10 @@
 #include "deployer/deploy_conf.h"
 #include "common/text.h"
 #include "common/want.h"
+#include "deployer/docker_host.h"
 #include "deployer/endpoint.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +25,23 @@ static bool is_service(const char *item)
         if (strcmp(endpoint_protos[i].service, item) == 0)
             return true;
     return false;
+}
+
+static bool is_docker_host(const char *item)
+{
+    struct docker_host host;
+    return docker_host_parse(item, &host);
+}
+
+/* The name as the engine allows it, 64 bytes at most. */
+static bool is_named_container(const char *item)
+{
+    char service[32];
+    size_t len = strcspn(item, "=");
+    const char *name = item + len + (item[len] == '=');
+    snprintf(service, sizeof service, "%.*s", len < sizeof service ? (int)len : 0, item);
+    return is_service(service) && isalnum((unsigned char)*name) && strlen(name) <= 64 &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") == strlen(name);
 }
 
 static bool is_endpoint(const char *item)
@@ -60,7 +79,18 @@ static const struct conf_key mailcow_keys[] = {
      .expected = "services: nginx-mailcow, postfix-mailcow, dovecot-mailcow"},
 };
 static const struct conf_key docker_keys[] = {
-    {.name = "socket", .type = CONF_PATH, .offset = AT(docker_socket)},
+    {.name = "host",
+     .type = CONF_STRING,
+     .offset = AT(docker_host),
+     .accepts = is_docker_host,
+     .expected = DOCKER_HOST_FORMS,
+     .line_offset = AT(docker_host_line)},
+    {.name = "cert_path", .type = CONF_PATH, .offset = AT(docker_cert_path)},
+    {.name = "containers",
+     .type = CONF_LIST,
+     .offset = AT(docker_containers),
+     .accepts = is_named_container,
+     .expected = "SERVICE=NAME, such as nginx-mailcow=mailcowdockerized-nginx-mailcow-1"},
 };
 static const struct conf_key verify_keys[] = {
     {.name = "timeout", .type = CONF_DURATION, .offset = AT(verify_timeout), .min = 5, .max = 90},
@@ -135,7 +165,7 @@ int deploy_conf_defaults(struct deploy_conf *s)
         {&s->push_user, "certsync"},
         {&s->trust, "/etc/ssl/certs/ca-certificates.crt"},
         {&s->mailcow, "/opt/mailcow-dockerized"},
-        {&s->docker_socket, "/var/run/docker.sock"},
+        {&s->docker_host, DOCKER_HOST_DEFAULT},
     };
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
         if (conf_set_string(defaults[i].slot, defaults[i].value) < 0)
@@ -170,6 +200,21 @@ static void check_sni(const struct deploy_conf *s, const char *path, struct prob
     }
 }
 
+/* Who may speak to the engine is root on this host. */
+static void check_docker(const struct deploy_conf *s, const char *path, struct problems *problems)
+{
+    struct docker_host host;
+    if (!docker_host_parse(s->docker_host, &host))
+        return;
+    if (!*host.path && !host.is_loopback && !s->docker_cert_path)
+        problem_add(
+            problems,
+            "%s:%u: host = %s: without TLS everybody on the way there would be root on this host; set "
+            "cert_path = FOLDER (with ca.pem, cert.pem, key.pem; such as /etc/mailcow-certsync/docker), "
+            "or use a loopback address",
+            path, s->docker_host_line, s->docker_host);
+}
+
 int deploy_conf_read(const char *path, struct deploy_conf *out, struct problems *problems)
 {
     int rc = deploy_conf_defaults(out);
@@ -180,6 +225,7 @@ int deploy_conf_read(const char *path, struct deploy_conf *out, struct problems 
     conf_read(path, sections, sizeof sections / sizeof *sections, out, problems);
     check_endpoints(out, path, problems);
     check_sni(out, path, problems);
+    check_docker(out, path, problems);
     return problems->count ? E_CONFIG : 0;
 }
 
@@ -198,7 +244,9 @@ void deploy_conf_free(struct deploy_conf *s)
     free(s->push_user);
     free(s->trust);
     free(s->mailcow);
-    free(s->docker_socket);
+    free(s->docker_host);
+    free(s->docker_cert_path);
+    conf_list_free(&s->docker_containers);
     conf_list_free(&s->require);
     conf_list_free(&s->optional);
     conf_list_free(&s->endpoints);

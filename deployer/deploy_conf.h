@@ -24,11 +24,14 @@ struct deploy_conf {
     char *mailcow;             /* mailcow's directory */
     struct conf_list require;  /* names that the primary certificate must cover besides MAILCOW_HOSTNAME */
     struct conf_list optional; /* services whose container may be missing */
-    char *docker_socket;
-    int64_t verify_timeout;     /* seconds */
-    struct conf_list endpoints; /* proto://host[:port], or the single word auto */
     struct deploy_sni sni[DEPLOY_CONF_SNI_MAX];
     size_t sni_count;
+    char *docker_host;         /* one of DOCKER_HOST_FORMS */
+    unsigned docker_host_line; /* where it stands, 0: it is the default */
+    char *docker_cert_path;    /* folder of ca.pem, cert.pem, key.pem, or NULL: no TLS; not for unix:// */
+    struct conf_list docker_containers; /* SERVICE=NAME, for an engine whose list is forbidden */
+    int64_t verify_timeout;             /* seconds */
+    struct conf_list endpoints;         /* proto://host[:port], or the single word auto */
 };
 
 /*

@@ -20,19 +20,24 @@
 
 struct docker {
     struct docker_http *http;
-    char *socket;
+    char *host;
     char prefix[16]; /* "/v1.41", "" until the version is negotiated */
     int timeout_ms;
 };
 
-int docker_new(struct docker **out, const char *socket_path, struct error *err)
+int docker_new(struct docker **out, const char *host, const char *cert_path, struct error *err)
 {
+    struct docker_host where;
+    char shown[120];
+    if (!docker_host_parse(host, &where))
+        return error_set(err, E_CONFIG, "docker: host = %s: expected " DOCKER_HOST_FORMS,
+                         text_escape(shown, sizeof shown, host, strlen(host)));
     struct docker *d = calloc(1, sizeof *d);
     if (!d)
         return error_memory(err);
     d->timeout_ms = TIMEOUT_MS;
-    d->socket = strdup(socket_path);
-    int r = d->socket ? docker_http_new(&d->http, socket_path, err) : error_memory(err);
+    d->host = strdup(host);
+    int r = d->host ? docker_http_new(&d->http, &where, cert_path, err) : error_memory(err);
     if (r) {
         docker_free(d);
         return r;
@@ -46,7 +51,7 @@ void docker_free(struct docker *d)
     if (!d)
         return;
     docker_http_free(d->http);
-    free(d->socket);
+    free(d->host);
     free(d);
 }
 
@@ -64,8 +69,7 @@ static int in_context(const struct docker *d, int result, struct error *err, con
         return result;
     if (id)
         text_escape(shown, sizeof shown, id, strlen(id) == 64 ? 12 : strlen(id));
-    error_wrap(err, "docker at %s: %s%s%s%s", d->socket, id ? "container " : "", shown, id ? ": " : "",
-               action);
+    error_wrap(err, "docker at %s: %s%s%s%s", d->host, id ? "container " : "", shown, id ? ": " : "", action);
     return result;
 }
 
@@ -73,6 +77,8 @@ static int in_context(const struct docker *d, int result, struct error *err, con
 
 static const char *remark(long status)
 {
+    if (status >= 300 && status < 400)
+        return "a redirect, which is not followed; is this a Docker Engine? ";
     return status == 409   ? "not possible in the container's present state: "
            : status == 403 ? "forbidden by a proxy or plugin in front of the engine: "
                            : "";

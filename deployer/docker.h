@@ -5,8 +5,8 @@
  * Every answer is bounded in bytes and time; a hanging, garbling or flooding engine gives an error, never a
  * wait beyond the deadline. Objects are owned by the caller and released by their _free. All functions return
  * 0 or a code of common/error.h; E_TEMPORARY means that the engine cannot be reached, does not answer in time
- * or asks to try again, and E_CONFIG that its socket may not be used. What an engine says is escaped before
- * it is shown, also in the records below.
+ * or asks to try again, and E_CONFIG that it may not be used, or not securely. What an engine says is escaped
+ * before it is shown, also in the records below.
  */
 #ifndef DEPLOYER_DOCKER_H
 #define DEPLOYER_DOCKER_H
@@ -20,9 +20,13 @@
 
 struct docker;
 
-/* socket_path: the engine's unix socket (copied). No connection is made yet; the first call negotiates the
- * API version. */
-int docker_new(struct docker **out, const char *socket_path, struct error *err);
+/*
+ * host: where the engine listens, one of DOCKER_HOST_FORMS. cert_path: NULL, or for tcp:// the folder of
+ * ca.pem, cert.pem and key.pem, as docker's DOCKER_CERT_PATH with --tlsverify: the engine's certificate must
+ * come from ca.pem and be for its name, and it is shown cert.pem. Both are copied, the files read. No
+ * connection is made yet; the first call negotiates the API version.
+ */
+int docker_new(struct docker **out, const char *host, const char *cert_path, struct error *err);
 void docker_free(struct docker *d);
 CLEANUP_DEFINE(struct docker *, docker_free)
 #define AUTO_DOCKER CLEANUP(docker_freep)

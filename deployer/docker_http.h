@@ -1,13 +1,15 @@
 /*
- * HTTP over the engine's unix socket: one request, one bounded and timed answer. It knows nothing of what is
- * asked, and libcurl is included here and nowhere else. The object keeps one connection alive between
- * requests.
+ * HTTP over the engine's unix socket or over TCP, with TLS when there are certificates: one request, one
+ * bounded and timed answer. It knows nothing of what is asked, and libcurl is included here and nowhere else.
+ * The object keeps one connection alive between requests. The environment's proxies are not used, redirects
+ * not followed. The process must ignore SIGPIPE.
  */
 #ifndef DEPLOYER_DOCKER_HTTP_H
 #define DEPLOYER_DOCKER_HTTP_H
 
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "deployer/docker_host.h"
 #include "deployer/docker_stream.h"
 
 #include <stddef.h>
@@ -18,8 +20,13 @@
 
 struct docker_http;
 
-/* socket_path is copied; nothing is connected yet. E_CONFIG for a path that no socket can have. */
-int docker_http_new(struct docker_http **out, const char *socket_path, struct error *err);
+/*
+ * cert_path: NULL, or for TCP the folder of ca.pem, cert.pem and key.pem, which are read here: TLS 1.2 or
+ * later, the peer's certificate from ca.pem (no other CA is trusted) and for its name, our own cert.pem.
+ * E_CONFIG when they cannot be used. Nothing is connected yet.
+ */
+int docker_http_new(struct docker_http **out, const struct docker_host *host, const char *cert_path,
+                    struct error *err);
 void docker_http_free(struct docker_http *h);
 
 struct docker_http_request {
@@ -41,8 +48,9 @@ void docker_http_answer_free(struct docker_http_answer *a);
 
 /*
  * Sends req and reads the answer, whatever its status, into a zeroed out. E_TEMPORARY when the engine cannot
- * be reached, goes away or does not answer in time; E_CONFIG when the socket may not be used; E_FAILED when
- * the answer or the stream is too long, is not HTTP, or when a stream that has begun does not end in time.
+ * be reached, goes away or does not answer in time; E_CONFIG when the socket may not be used or TLS fails;
+ * E_FAILED when the answer or the stream is too long, is not HTTP, or when a stream that has begun does not
+ * end in time.
  */
 int docker_http_call(struct docker_http *h, const struct docker_http_request *req,
                      struct docker_http_answer *out, struct error *err);

@@ -2,8 +2,6 @@
 
 #include "common/text.h"
 
-#include <arpa/inet.h>
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -62,32 +60,6 @@ static const struct endpoint_proto *find_proto(const char *name, size_t len)
     return NULL;
 }
 
-static bool is_host(const char *host)
-{
-    size_t len = strlen(host);
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)host[i]) && !strchr("-._", host[i]))
-            return false;
-    return len > 0 && host[0] != '-' && host[0] != '.';
-}
-
-/* Takes the host off the front of text; returns what follows it, or NULL. */
-static const char *take_host(const char *text, char *out, size_t size)
-{
-    unsigned char in6[16];
-    bool v6 = *text == '[';
-    if (v6)
-        text++;
-    size_t len = strcspn(text, v6 ? "]" : ":");
-    if (len >= size || (v6 && !text[len]))
-        return NULL;
-    memcpy(out, text, len);
-    out[len] = '\0';
-    if (v6 ? inet_pton(AF_INET6, out, in6) != 1 : !is_host(out))
-        return NULL;
-    return text + len + v6;
-}
-
 int endpoint_parse(const char *text, struct endpoint_list *list, struct error *err)
 {
     struct endpoint e = {0};
@@ -99,7 +71,7 @@ int endpoint_parse(const char *text, struct endpoint_list *list, struct error *e
     if (!e.proto)
         return bad(err, text,
                    "the protocol is none of smtp, smtps, submission, imap, imaps, pop3, pop3s, sieve, https");
-    const char *rest = take_host(mark + 3, host, sizeof(host));
+    const char *rest = text_take_host(mark + 3, host, sizeof(host));
     if (!rest)
         return bad(err, text, "what follows :// is no host name and no address");
     long port = e.proto->port;

@@ -107,8 +107,11 @@ void rollout_free(struct rollout *r)
 static int list_containers(struct rollout *r, struct error *err)
 {
     docker_containers_free(&r->containers);
+    const char *const *names = (const char *const *)r->host->conf->docker_containers.items;
     int rc = docker_containers(r->docker, r->host->mailcow.project, &r->containers, err);
-    return rc > 0 ? E_FAILED : rc;
+    if (rc == DOCKER_FORBIDDEN && names)
+        rc = docker_containers_named(r->docker, names, &r->containers, err);
+    return rc == DOCKER_FORBIDDEN ? E_CONFIG : rc;
 }
 
 static int find_endpoints(struct rollout *r, struct error *err)
@@ -124,7 +127,8 @@ static int find_endpoints(struct rollout *r, struct error *err)
 
 int rollout_survey(struct rollout *r, struct error *err)
 {
-    int rc = docker_new(&r->docker, r->host->conf->docker_socket, err);
+    const struct deploy_conf *conf = r->host->conf;
+    int rc = docker_new(&r->docker, conf->docker_host, conf->docker_cert_path, err);
     if (!rc)
         rc = list_containers(r, err);
     if (!rc)

@@ -179,7 +179,7 @@ class Lab:
         self.mail.write(DEPLOY_CONF, ini(merged({
             "deploy": {"state": DEPLOY_STATE, "socket": SOCKET, "push_user": USER, "trust": TRUST},
             "mailcow": {"path": mailcow.PATH},
-            "docker": {"socket": "/var/run/docker.sock"},
+            "docker": {"host": "unix:///var/run/docker.sock"},
             "verify": {"timeout": "30s", "endpoints": "auto"},
         }, changes)))
 

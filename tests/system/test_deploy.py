@@ -227,7 +227,7 @@ def test_a_paused_service_fails_the_verdict(product):
 
 
 def test_docker_is_down_and_comes_back(product):
-    restart(product, {"docker": {"socket": "/run/elsewhere.sock"}})
+    restart(product, {"docker": {"host": "unix:///run/elsewhere.sock"}})
     new = product.renew()
     result = product.push()
     assert result.returncode == TEMPORARY and "/run/elsewhere.sock" in result.stderr and recorded(product) is None

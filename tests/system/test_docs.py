@@ -277,7 +277,7 @@ def deployer(build, tmp_path) -> Iterator[Path]:
     ssl.mkdir(parents=True)
     (tmp_path / "mailcow/mailcow.conf").write_text("MAILCOW_HOSTNAME=mail.example.org\n")
     (tmp_path / "deploy.conf").write_text(f"[deploy]\nstate = {tmp_path}/state\n[mailcow]\npath = {tmp_path}/mailcow\n"
-                                          f"[docker]\nsocket = {tmp_path}/docker.sock\n")
+                                          f"[docker]\nhost = unix://{tmp_path}/docker.sock\n")
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([build / "mailcow-cert-deploy", "serve", "--config", tmp_path / "deploy.conf", "--socket",
                                     tmp_path / "socket"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)

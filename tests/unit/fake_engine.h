@@ -33,6 +33,10 @@ enum fault {
     FAULT_DRIP,         /* a byte each 20 ms, without end */
     FAULT_FLOOD,        /* 200 MB of body */
     FAULT_FLOOD_HEADER, /* 200 MB of headers */
+    FAULT_FLOOD_LINE,   /* 200 MB of one header */
+    FAULT_FLOOD_BEFORE, /* 200 MB of answers that only announce one (100 Continue) */
+    FAULT_DRIP_HEADER,  /* a byte each 20 ms in a header */
+    FAULT_CUT_HEADER,   /* closes in the midst of the headers */
     FAULT_CUT,          /* closes before the announced end of the body */
     FAULT_CLOSE,        /* closes without a word */
 };
@@ -56,6 +60,7 @@ struct engine_notes {
 struct engine {
     char dir[40];
     char path[60];
+    char host[70]; /* unix://path */
     pid_t pid;
     struct engine_notes *notes;
 };
@@ -116,6 +121,8 @@ static inline bool fake_answer(int fd, const struct rule *rule)
         pause();
     if (rule->fault == FAULT_CLOSE)
         return false;
+    if (rule->fault == FAULT_FLOOD_BEFORE)
+        fake_repeat(fd, "HTTP/1.1 100 Continue\r\n\r\n", 0);
     int n = snprintf(head, sizeof head, "HTTP/1.1 %d Word\r\nContent-Type: application/json\r\n%s",
                      rule->status, rule->headers ? rule->headers : "");
     if (rule->status)
@@ -123,6 +130,12 @@ static inline bool fake_answer(int fd, const struct rule *rule)
     if (rule->fault == FAULT_FLOOD_HEADER)
         fake_repeat(
             fd, "X-Filler: 0123456789012345678901234567890123456789012345678901234567890123456789\r\n", 0);
+    if (rule->fault == FAULT_FLOOD_LINE || rule->fault == FAULT_DRIP_HEADER) {
+        fake_send(fd, "X-Filler: ", 10);
+        fake_repeat(fd, "01234567890123456789", rule->fault == FAULT_DRIP_HEADER ? 20000 : 0);
+    }
+    if (rule->fault == FAULT_CUT_HEADER)
+        return false;
     n = rule->until_close ? snprintf(head, sizeof head, "\r\n")
                           : snprintf(head, sizeof head, "Content-Length: %zu\r\n\r\n", announced);
     if (rule->status)
@@ -176,6 +189,7 @@ static inline void engine_start(struct engine *e, const struct rule *rules, size
     strcpy(e->dir, "/tmp/fake-engine.XXXXXX");
     assert_non_null(mkdtemp(e->dir));
     snprintf(e->path, sizeof e->path, "%s/docker.sock", e->dir);
+    snprintf(e->host, sizeof e->host, "unix://%s", e->path);
     strcpy(address.sun_path, e->path);
     e->notes = mmap(NULL, sizeof *e->notes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(e->notes != MAP_FAILED);

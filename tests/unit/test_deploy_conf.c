@@ -41,7 +41,9 @@ static void has_a_default_for_everything(void **state)
     assert_string_equal(r.conf.push_user, "certsync");
     assert_string_equal(r.conf.trust, "/etc/ssl/certs/ca-certificates.crt");
     assert_string_equal(r.conf.mailcow, "/opt/mailcow-dockerized");
-    assert_string_equal(r.conf.docker_socket, "/var/run/docker.sock");
+    assert_string_equal(r.conf.docker_host, "unix:///var/run/docker.sock");
+    assert_null(r.conf.docker_cert_path);
+    assert_int_equal(r.conf.docker_containers.count, 0);
     assert_int_equal(r.conf.idle, 120);
     assert_int_equal(r.conf.verify_timeout, 30);
     assert_int_equal(r.conf.require.count, 0);
@@ -55,7 +57,8 @@ static void reads_every_key(void **state)
     read_conf(&r, *state,
               "[deploy]\nstate = /s\nsocket = /s/s\npush_user = pusher-1\ntrust = /t\nidle = 5m\n"
               "[mailcow]\npath = /m\nrequire = mail.example.org, *.example.net\n    example.com\n"
-              "optional = nginx-mailcow\n[docker]\nsocket = /d\n"
+              "optional = nginx-mailcow\n[docker]\nhost = tcp://a.org:1\ncert_path = /c\n"
+              "containers = nginx-mailcow=web, nginx-mailcow=web-2\n  dovecot-mailcow=a.b_c\n"
               "[verify]\ntimeout = 1m\nendpoints = smtp://mail.example.org:25, imaps://[::1]\n");
     assert_int_equal(r.rc, 0);
     assert_string_equal(r.conf.state, "/s");
@@ -67,7 +70,10 @@ static void reads_every_key(void **state)
     assert_int_equal(r.conf.require.count, 3);
     assert_string_equal(r.conf.require.items[2], "example.com");
     assert_string_equal(r.conf.optional.items[0], "nginx-mailcow");
-    assert_string_equal(r.conf.docker_socket, "/d");
+    assert_string_equal(r.conf.docker_host, "tcp://a.org:1");
+    assert_string_equal(r.conf.docker_cert_path, "/c");
+    assert_int_equal(r.conf.docker_containers.count, 3);
+    assert_string_equal(r.conf.docker_containers.items[2], "dovecot-mailcow=a.b_c");
     assert_int_equal(r.conf.verify_timeout, 60);
     assert_int_equal(r.conf.endpoints.count, 2);
     assert_string_equal(r.conf.endpoints.items[1], "imaps://[::1]");
@@ -143,6 +149,48 @@ static void bounds_the_sni_sections_and_their_names(void **state)
     refused(*state, text, ":514: too many [sni] sections");
 }
 
+static void refuses_an_engine_that_is_no_host(void **state)
+{
+    refused(*state, "[docker]\nsocket = /var/run/docker.sock\n",
+            ":2: unknown key socket in [docker]; there are host, cert_path, containers");
+    refused(*state, "[docker]\nhost = /var/run/docker.sock\n",
+            ":2: host = /var/run/docker.sock: expected unix:///PATH or tcp://HOST:PORT, such as "
+            "unix:///var/run/docker.sock or tcp://127.0.0.1:2375");
+    refused(*state, "[docker]\ncert_path = tls\n", ":2: cert_path = tls: expected an absolute path");
+    refused(*state, "[docker]\ncontainers = nginx=web\n",
+            ":2: containers = nginx=web: expected SERVICE=NAME");
+    refused(*state, "[docker]\ncontainers = nginx-mailcow\n", ": expected SERVICE=NAME");
+    refused(*state, "[docker]\ncontainers = nginx-mailcow=../x\n", ": expected SERVICE=NAME");
+    refused(*state, "[docker]\ncontainers = nginx-mailcow=a/b\n", ": expected SERVICE=NAME");
+}
+
+/* Its line, although the reason is what does not stand there. */
+static void refuses_an_engine_beyond_the_host_without_tls(void **state)
+{
+    static const char *const remote[] = {"tcp://192.0.2.1:2375", "tcp://docker:2375",
+                                         "tcp://[2001:db8::1]:2375", "tcp://128.0.0.1:1",
+                                         "tcp://localhost.example.org:1"};
+    static const char *const near[] = {"tcp://127.0.0.1:2375", "tcp://localhost:2375", "tcp://[::1]:2375",
+                                       "tcp://127.9.9.9:1"};
+    char text[200];
+    for (size_t i = 0; i < COUNT(remote); i++) {
+        CLEANUP(forget) struct reading r = {0};
+        snprintf(text, sizeof text, "[docker]\n\nhost = %s\n", remote[i]);
+        refused(*state, text, "deploy.conf:3: host = tcp://");
+        refused(*state, text,
+                ": without TLS everybody on the way there would be root on this host; set cert_path");
+        snprintf(text, sizeof text, "[docker]\nhost = %s\ncert_path = /c\n", remote[i]);
+        read_conf(&r, *state, text);
+        assert_int_equal(r.rc, 0);
+    }
+    for (size_t i = 0; i < COUNT(near); i++) {
+        CLEANUP(forget) struct reading r = {0};
+        snprintf(text, sizeof text, "[docker]\nhost = %s\n", near[i]);
+        read_conf(&r, *state, text);
+        assert_int_equal(r.rc, 0);
+    }
+}
+
 static void takes_auto_or_a_list_of_endpoints(void **state)
 {
     CLEANUP(forget) struct reading r = {0};
@@ -193,6 +241,8 @@ int main(void)
         WITH_DIRECTORY(has_a_default_for_everything),
         WITH_DIRECTORY(reads_every_key),
         WITH_DIRECTORY(refuses_bad_values),
+        WITH_DIRECTORY(refuses_an_engine_that_is_no_host),
+        WITH_DIRECTORY(refuses_an_engine_beyond_the_host_without_tls),
         WITH_DIRECTORY(takes_auto_or_a_list_of_endpoints),
         WITH_DIRECTORY(bounds_the_endpoints),
         WITH_DIRECTORY(refuses_a_missing_file_that_was_named),

@@ -15,7 +15,7 @@ static void start(struct engine *e, struct docker **d, const struct rule *rules,
 {
     struct error err = {0};
     engine_start(e, rules, count);
-    assert_int_equal(docker_new(d, e->path, &err), 0);
+    assert_int_equal(docker_new(d, e->host, NULL, &err), 0);
 }
 
 static void assert_text(const char *text, const char *part)
@@ -42,8 +42,8 @@ static void names_the_socket_of_an_engine_that_is_down(void **state)
     assert_text(err.text, e->path);
     assert_text(err.text, "cannot connect: Connection refused (is the engine running?)");
     char path[80];
-    snprintf(path, sizeof path, "%s/none.sock", e->dir);
-    assert_int_equal(docker_new(&gone, path, &err), 0);
+    snprintf(path, sizeof path, "unix://%s/none.sock", e->dir);
+    assert_int_equal(docker_new(&gone, path, NULL, &err), 0);
     assert_int_equal(docker_exec(gone, ID, reload_argv, LATE_MS, NULL, &err), E_TEMPORARY);
     assert_text(err.text, path);
     assert_text(err.text, "container 1234567890ab: run a command: cannot connect: No such file or directory");
@@ -51,19 +51,24 @@ static void names_the_socket_of_an_engine_that_is_down(void **state)
     assert_int_equal(docker_restart(gone, ID, LATE_MS, NULL), E_TEMPORARY);
 }
 
-static void refuses_a_path_that_no_socket_has(void **state)
+static void refuses_what_is_no_host(void **state)
 {
     (void)state;
-    char path[200];
+    static const char *const hosts[] = {
+        "",       "/var/run/docker.sock", "unix://docker.sock", "http://127.0.0.1:2375",
+        "tcp://", "tcp://127.0.0.1"};
     struct docker *d = NULL;
     struct error err = {0};
-    memset(path, 'a', sizeof path - 1);
-    path[sizeof path - 1] = '\0';
-    assert_int_equal(docker_new(&d, path, &err), E_CONFIG);
-    assert_int_equal(docker_new(&d, "", &err), E_CONFIG);
+    for (size_t i = 0; i < COUNT(hosts); i++) {
+        assert_int_equal(docker_new(&d, hosts[i], NULL, &err), E_CONFIG);
+        assert_text(err.text,
+                    ": expected unix:///PATH or tcp://HOST:PORT, such as unix:///var/run/docker.sock");
+    }
     assert_null(d);
     docker_free(NULL);
 }
+
+#define CHUNKED .status = 200, .headers = "Transfer-Encoding: chunked\r\n"
 
 static void survives_every_fault(void **state)
 {
@@ -73,19 +78,31 @@ static void survives_every_fault(void **state)
         const char *part;
     } cases[] = {
         {{.fault = FAULT_HANG}, E_TEMPORARY, "no answer in time"},
-        {{.status = 200, .body = "[", .fault = FAULT_HANG_AFTER}, E_TEMPORARY, "no answer in time"},
-        {{.status = 200, .body = "[", .fault = FAULT_DRIP}, E_TEMPORARY, "no answer in time"},
-        {{.status = 500, .body = "[", .fault = FAULT_DRIP}, E_TEMPORARY, "no answer in time"},
-        {{.status = 200, .body = "[", .fault = FAULT_CUT}, E_TEMPORARY, "the connection was lost"},
-        {{.fault = FAULT_CLOSE}, E_TEMPORARY, "the connection was lost"},
+        {{.status = 200, .body = "[", .fault = FAULT_HANG_AFTER}, E_TEMPORARY, "did not end in time; "},
+        {{.status = 200, .body = "[", .fault = FAULT_DRIP}, E_TEMPORARY, "did not end in time; "},
+        {{.status = 500, .body = "[", .fault = FAULT_DRIP}, E_TEMPORARY, "did not end in time; "},
+        {{.status = 200, .fault = FAULT_DRIP_HEADER}, E_TEMPORARY, "did not end in time; "},
+        {{.status = 200, .body = "[", .fault = FAULT_CUT}, E_TEMPORARY, "closed in the midst of the answer"},
+        {{CHUNKED, .body = "5\r\n[1", .until_close = true}, E_TEMPORARY, "closed in the midst of the answer"},
+        {{.status = 200, .fault = FAULT_CUT_HEADER}, E_TEMPORARY, "closed in the midst of the answer"},
+        {{.fault = FAULT_CLOSE}, E_TEMPORARY, "closed without an answer"},
         {{.status = 200, .fault = FAULT_FLOOD}, E_FAILED, "the answer is too long"},
         {{.status = 500, .fault = FAULT_FLOOD}, E_FAILED, "the answer is too long"},
         {{.status = 200, .fault = FAULT_FLOOD_HEADER}, E_FAILED, "header is too long"},
-        {{.body = "\x16\x03\x01\x02garbage \x1b\r\n\r\n"}, E_FAILED, "not HTTP"},
-        {{.body = "HTTP/1.1 2000 OK\r\n\r\n"}, E_FAILED, "not HTTP"},
+        {{.status = 200, .fault = FAULT_FLOOD_LINE}, E_FAILED, "header is too long"},
+        {{.status = 200, .fault = FAULT_FLOOD_BEFORE}, E_FAILED, "header is too long"},
+        {{.body = "\x16\x03\x01\x02garbage \x1b\r\n\r\n"}, E_FAILED, "is not HTTP: is this a Docker Engine?"},
+        {{.body = "HTTP/1.1 2000 OK\r\n\r\n"}, E_FAILED, "is not HTTP: is this a Docker Engine?"},
+        {{CHUNKED, .body = "zz\r\n[]\r\n0\r\n\r\n", .until_close = true}, E_FAILED, "is badly chunked"},
+        {{CHUNKED, .body = "fffffffffffffffff\r\n[]", .until_close = true}, E_FAILED, "is badly chunked"},
+        {{CHUNKED, .body = "2\r\n[]xx0\r\n\r\n", .until_close = true}, E_FAILED, "is badly chunked"},
+        {{.status = 200, .headers = "Content-Length: -1\r\n", .until_close = true}, E_FAILED, "not HTTP"},
         {{.status = 301, .headers = "Location: http://127.0.0.1:9/\r\n"},
          E_FAILED,
-         "HTTP 301: no reason given"},
+         "a redirect, which is not followed; is this a Docker Engine? HTTP 301: no reason given"},
+        {{.status = 200, .headers = "Content-Encoding: gzip\r\n", .body = "\x1f\x8b"},
+         E_FAILED,
+         "is not JSON: \"\\x1f\\x8b\""},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         AUTO_DOCKER struct docker *d = NULL;
@@ -584,7 +601,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_ENGINE(names_the_socket_of_an_engine_that_is_down),
-        cmocka_unit_test(refuses_a_path_that_no_socket_has),
+        cmocka_unit_test(refuses_what_is_no_host),
         WITH_ENGINE(survives_every_fault),
         WITH_ENGINE(bounds_small_answers_more_tightly),
         WITH_ENGINE(shows_what_the_engine_says_of_an_error),

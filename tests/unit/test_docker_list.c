@@ -9,7 +9,7 @@ static void start(struct engine *e, struct docker **d, const struct rule *rules,
 {
     struct error err = {0};
     engine_start(e, rules, count);
-    assert_int_equal(docker_new(d, e->path, &err), 0);
+    assert_int_equal(docker_new(d, e->host, NULL, &err), 0);
 }
 
 static void assert_text(const char *text, const char *part)

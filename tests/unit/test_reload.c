@@ -50,7 +50,7 @@ static int run(struct engine *e, const struct rule *rules, size_t rule_count, st
     struct docker_containers containers = {.list = list, .count = count};
     struct reload_opts opts = {.optional = optional, .on_step = note, .ctx = log};
     engine_start(e, rules, rule_count);
-    assert_int_equal(docker_new(&d, e->path, err), 0);
+    assert_int_equal(docker_new(&d, e->host, NULL, err), 0);
     return reload_run(d, &containers, &opts, err);
 }
 
