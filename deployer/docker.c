@@ -317,6 +317,20 @@ int docker_containers_named(struct docker *d, const char *const *names, struct d
     return 0;
 }
 
+int docker_containers_found(struct docker *d, const char *project, const char *const *names,
+                            struct docker_containers *out, struct error *err)
+{
+    int r = docker_containers(d, project, out, err);
+    if (r != DOCKER_FORBIDDEN)
+        return r;
+    if (names && *names)
+        return docker_containers_named(d, names, out, err);
+    if (err)
+        err->code = E_CONFIG;
+    error_wrap(err, "set containers = SERVICE=NAME, ... in [docker]");
+    return E_CONFIG;
+}
+
 /* Commands */
 
 static int exec_create(struct docker *d, const char *id, const char *const argv[], int64_t deadline,

@@ -90,6 +90,11 @@ int docker_containers(struct docker *d, const char *project, struct docker_conta
  */
 int docker_containers_named(struct docker *d, const char *const *names, struct docker_containers *out,
                             struct error *err);
+
+/* As the list says, or where it is forbidden by their names; E_CONFIG when there are none (NULL, or empty).
+ */
+int docker_containers_found(struct docker *d, const char *project, const char *const *names,
+                            struct docker_containers *out, struct error *err);
 void docker_containers_free(struct docker_containers *containers);
 #define AUTO_CONTAINERS CLEANUP(docker_containers_free)
 

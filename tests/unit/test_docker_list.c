@@ -217,6 +217,31 @@ static void looks_at_named_containers(void **state)
     assert_int_equal(mta->port_count + mta->address_count + mta->mount_count, 0);
 }
 
+static void falls_back_to_the_names(void **state)
+{
+    static const char *const names[] = {"nginx-mailcow=web", NULL};
+    AUTO_DOCKER struct docker *d = NULL;
+    AUTO_CONTAINERS struct docker_containers listed = {0};
+    AUTO_CONTAINERS struct docker_containers named = {0};
+    struct docker_containers none = {.count = 77};
+    struct error err = {0};
+    const struct rule rules[] = {
+        PING_141,
+        {.request = "/containers/json", .status = 200, .body = list_body, .once = true},
+        {.request = "/containers/", .status = 403, .body = "no"}};
+    start(*state, &d, rules, COUNT(rules));
+    assert_int_equal(docker_containers_found(d, "mailcow", names, &listed, &err), 0);
+    assert_string_equal(listed.list[0].name, "mailcow-nginx-mailcow-1");
+    assert_int_equal(docker_containers_found(d, "mailcow", names, &named, &err), 0);
+    assert_string_equal(named.list[0].name, "web");
+    assert_int_equal(docker_containers_found(d, "mailcow", NULL, &none, &err), E_CONFIG);
+    assert_int_equal(err.code, E_CONFIG);
+    assert_text(err.text, "set containers = SERVICE=NAME, ... in [docker]: docker at unix://");
+    assert_text(err.text, "HTTP 403: no");
+    assert_int_equal(docker_containers_found(d, "mailcow", names + 1, &none, &err), E_CONFIG);
+    assert_int_equal(none.count, 77);
+}
+
 static void refuses_names_that_are_none(void **state)
 {
     static const struct {
@@ -288,13 +313,10 @@ static void refuses_a_container_of_another_shape(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_ENGINE(lists_the_containers),
-        WITH_ENGINE(refuses_answers_of_another_shape),
-        WITH_ENGINE(refuses_too_many_containers),
-        WITH_ENGINE(tells_a_forbidden_list),
-        WITH_ENGINE(looks_at_named_containers),
-        WITH_ENGINE(refuses_names_that_are_none),
-        WITH_ENGINE(refuses_a_container_of_another_shape),
+        WITH_ENGINE(lists_the_containers),        WITH_ENGINE(refuses_answers_of_another_shape),
+        WITH_ENGINE(refuses_too_many_containers), WITH_ENGINE(tells_a_forbidden_list),
+        WITH_ENGINE(looks_at_named_containers),   WITH_ENGINE(falls_back_to_the_names),
+        WITH_ENGINE(refuses_names_that_are_none), WITH_ENGINE(refuses_a_container_of_another_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
