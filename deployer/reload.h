@@ -58,13 +58,6 @@ struct reload_step {
     int64_t us;
 };
 
-/* What the services have to read anew. */
-enum reload_level {
-    RELOAD_PRIMARY, /* the primary pair */
-    RELOAD_SNI,     /* the pair of an SNI folder */
-    RELOAD_REBUILD, /* a folder came, went or changed its names */
-};
-
 struct reload_opts {
     enum reload_level level;
     const char *const *optional; /* services that may be absent or not running; NULL-terminated, or NULL */

@@ -455,10 +455,10 @@ static void on_reload(void *ctx, const struct reload_step *step)
     }
     if (step->outcome == RELOAD_FORBIDDEN)
         r->forbidden |= 1U << service_index(step->service);
-    progress_say(r->progress, "%s service=%s container=%s us=%lld%s%s",
-                 step->outcome == RELOAD_DONE ? "reloaded" : "not-reloaded", step->service, step->container,
-                 (long long)step->us, step->outcome == RELOAD_DONE ? "" : ": ",
-                 step->outcome == RELOAD_DONE ? "" : step->detail);
+    bool done = step->outcome == RELOAD_DONE;
+    progress_say(r->progress, "%s service=%s container=%s command=%s us=%lld%s%s",
+                 done ? "reloaded" : "not-reloaded", step->service, step->container, step->command,
+                 (long long)step->us, done ? "" : ": ", done ? "" : step->detail);
 }
 
 /* With docker the services are reloaded, without only looked at. */
