@@ -9,7 +9,7 @@
 #include <limits.h>
 #include <string.h>
 
-#define META_MAX (128 * 1024)
+#define META_MAX (16 * 1024)
 #define INTENT   "intent.json"
 
 struct store {

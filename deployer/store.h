@@ -63,7 +63,7 @@ int store_forget(struct store *s, const char *want, struct error *err);
 
 /* ---- quarantine ---- */
 
-#define STORE_QUARANTINE_MAX 16 /* the oldest goes first */
+#define STORE_QUARANTINE_MAX 8 /* the oldest goes first */
 #define STORE_REASON_SIZE    400
 
 /* Remembers that a leaf was rolled back. */

@@ -3,6 +3,7 @@
 
 #include "tests/unit/testing.h"
 
+#include "common/file.h"
 #include "deployer/install.h"
 
 #include <dirent.h>
@@ -70,11 +71,8 @@ static int host_teardown(void **state)
 static int install(struct host *h, const char *want, struct error *err)
 {
     AUTO_GENERATION struct generation g = {0};
-    struct error ignored;
     assert_int_equal(store_load(h->s, want, h->id, &g, err), 0);
-    AUTO_CLOSE int folder = install_open_folder(h->ssl_fd, want, &ignored);
-    assert_true(folder >= 0);
-    return install_generation(h->s, folder, want, &g, err);
+    return install_generation(h->s, h->ssl_fd, want, &g, err);
 }
 
 static void installs(struct host *h, const char *want)
@@ -296,7 +294,40 @@ static void recover(struct host *h, int expected, const char *expected_want)
 static void write_intent(struct host *h, const char *want)
 {
     struct error err;
-    assert_int_equal(store_write_intent(h->s, want, h->id, &err), 0);
+    struct intent intent = {.makes_folder = false};
+    snprintf(intent.want, sizeof intent.want, "%s", want);
+    memcpy(intent.generation, h->id, sizeof intent.generation);
+    assert_int_equal(store_write_intent(h->s, &intent, &err), 0);
+}
+
+#define NEW "new.example.org"
+
+static void test_install_into_a_new_folder(void **state)
+{
+    struct host *h = *state;
+    stage(h, NEW);
+    installs(h, NEW);
+    holds(h, "ssl/" NEW, "new chain", "new key", 0);
+    assert_int_equal(stat_of(h, "ssl/" NEW).st_mode & 0777, 0755);
+    intends(h, false);
+}
+
+/* A crash between the intent and the folder, and one between the folder and its files. */
+static void test_recover_a_new_folder(void **state)
+{
+    struct host *h = *state;
+    for (int with_folder = 0; with_folder < 2; with_folder++) {
+        struct intent intent = {.want = NEW, .makes_folder = true};
+        struct error err = {.text = ""};
+        stage(h, NEW);
+        memcpy(intent.generation, h->id, sizeof intent.generation);
+        assert_int_equal(file_remove_tree(h->ssl_fd, NEW, &err), 0);
+        if (with_folder)
+            assert_int_equal(mkdirat(h->ssl_fd, NEW, 0755), 0);
+        assert_int_equal(store_write_intent(h->s, &intent, &err), 0);
+        recover(h, INSTALL_RECOVERED, NEW);
+        holds(h, "ssl/" NEW, "new chain", "new key", 0);
+    }
 }
 
 static void test_recover_nothing(void **state)
@@ -420,6 +451,8 @@ int main(void)
         WITH_HOST(test_planted_temporary),
         WITH_HOST(test_open_folder),
         WITH_HOST(test_no_intent),
+        WITH_HOST(test_install_into_a_new_folder),
+        WITH_HOST(test_recover_a_new_folder),
         WITH_HOST(test_recover_nothing),
         WITH_HOST(test_recover_before_the_intent),
         WITH_HOST(test_recover_sni_before_the_intent),

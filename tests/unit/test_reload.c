@@ -227,7 +227,7 @@ static int run_level(struct engine *e, const struct rule *rules, size_t rule_cou
     struct reload_opts opts = {.level = level, .on_step = note_command, .ctx = log};
     *log = (struct log){0};
     engine_start(e, rules, rule_count);
-    assert_int_equal(docker_new(&d, e->path, &err), 0);
+    assert_int_equal(docker_new(&d, e->host, NULL, &err), 0);
     return reload_run(d, &containers, &opts, &err);
 }
 

@@ -230,7 +230,7 @@ static void test_ids(void **state)
         assert_true(store_stage(s, wants[i], &v, START, id, &err) < 0);
         assert_true(store_read_record(s, wants[i], &record, &err) < 0);
         assert_true(store_write_record(s, wants[i], &record, &err) < 0);
-        assert_true(store_prune(s, wants[i], "", &err) < 0);
+        assert_true(store_prune(s, wants[i], 4, &err) < 0);
     }
     for (size_t i = 0; i < COUNT(ids); i++)
         load_fails(s, WANT_PRIMARY, ids[i], "not the name of a generation");
@@ -272,12 +272,134 @@ static void test_prune(void **state)
     strcpy(record.current, ids[1]);
     strcpy(record.previous, ids[3]);
     assert_int_equal(store_write_record(s, WANT_PRIMARY, &record, &err), 0);
-    assert_int_equal(store_prune(s, WANT_PRIMARY, ids[2], &err), 0);
+    assert_int_equal(store_prune(s, WANT_PRIMARY, 4, &err), 0);
     assert_string_equal(listed(d, "state/wants/primary"),
-                        "20261121T070201Z-0123456789ab 20261121T070202Z-0123456789ab "
-                        "20261121T070203Z-0123456789ab 20261121T070205Z-0123456789ab "
+                        "20261121T070201Z-0123456789ab 20261121T070203Z-0123456789ab "
+                        "20261121T070205Z-0123456789ab "
                         "20261121T070206Z-0123456789ab 20261121T070207Z-0123456789ab "
                         "20261121T070208Z-0123456789ab record.json");
+}
+
+static void test_list(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    AUTO_FREE struct generation_meta *list = NULL;
+    struct error err = {.text = ""};
+    char ids[3][STORE_GENERATION_SIZE], path[100];
+    size_t count = 99;
+    assert_int_equal(store_list(s, WANT_PRIMARY, &list, &count, &err), 0);
+    assert_int_equal(count, 0);
+    for (int i = 0; i < 3; i++)
+        stage(s, WANT_PRIMARY, i, ids[i]);
+    snprintf(path, sizeof path, "state/wants/primary/%s/meta.json", ids[1]);
+    write_text(d, path, "{");
+    free(list);
+    assert_int_equal(store_list(s, WANT_PRIMARY, &list, &count, &err), 0);
+    assert_int_equal(count, 2); /* what cannot be read is nothing to go back to */
+    assert_string_equal(list[0].id, ids[0]);
+    assert_string_equal(list[1].id, ids[2]);
+    assert_string_equal(list[1].fingerprint, FINGERPRINT);
+    assert_int_equal(list[1].not_after, START + 86400);
+}
+
+static void test_forget(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    struct error err = {.text = ""};
+    char id[STORE_GENERATION_SIZE];
+    stage(s, "a.example.org", 1, id);
+    stage(s, WANT_PRIMARY, 1, id);
+    assert_int_equal(store_forget(s, "a.example.org", &err), 0);
+    assert_int_equal(store_forget(s, "a.example.org", &err), 0);
+    assert_string_equal(listed(d, "state/wants"), "primary");
+    assert_true(store_forget(s, "..", &err) < 0);
+    assert_string_equal(listed(d, "state/wants"), "primary");
+}
+
+/* ---- quarantine ---- */
+
+static void quarantine(struct store *s, const char *fingerprint, const char *reason)
+{
+    struct error err = {.text = ""};
+    assert_int_equal(store_quarantine(s, WANT_PRIMARY, fingerprint, START, reason, &err), 0);
+}
+
+static const char *quarantined(struct store *s, const char *fingerprint)
+{
+    static char reason[STORE_REASON_SIZE];
+    struct error err = {.text = ""};
+    int rc = store_is_quarantined(s, WANT_PRIMARY, fingerprint, reason, &err);
+    assert_true(rc >= 0);
+    return rc == STORE_QUARANTINED ? reason : NULL;
+}
+
+static void test_quarantine(void **state)
+{
+    AUTO_STORE struct store *s = opened(*state);
+    struct error err = {.text = ""};
+    assert_null(quarantined(s, FINGERPRINT));
+    quarantine(s, FINGERPRINT, "imaps broke");
+    quarantine(s, OTHER, "smtp broke");
+    quarantine(s, FINGERPRINT, "imaps broke again");
+    assert_string_equal(quarantined(s, FINGERPRINT), "imaps broke again");
+    assert_string_equal(quarantined(s, OTHER), "smtp broke");
+    assert_int_equal(store_release(s, WANT_PRIMARY, FINGERPRINT, &err), 0);
+    assert_int_equal(store_release(s, WANT_PRIMARY, FINGERPRINT, &err), 0);
+    assert_null(quarantined(s, FINGERPRINT));
+    assert_string_equal(quarantined(s, OTHER), "smtp broke");
+}
+
+static void test_quarantine_is_bounded(void **state)
+{
+    AUTO_STORE struct store *s = opened(*state);
+    char fingerprint[65] = FINGERPRINT;
+    for (int i = 0; i <= STORE_QUARANTINE_MAX; i++) {
+        snprintf(fingerprint, sizeof fingerprint, "%064d", i);
+        quarantine(s, fingerprint, "broke");
+    }
+    assert_non_null(quarantined(s, fingerprint));
+    snprintf(fingerprint, sizeof fingerprint, "%064d", 0);
+    assert_null(quarantined(s, fingerprint));
+    snprintf(fingerprint, sizeof fingerprint, "%064d", 1);
+    assert_non_null(quarantined(s, fingerprint));
+}
+
+static void test_damaged_quarantine(void **state)
+{
+    static const char *const contents[] = {"", "{", "{}", "\"\""};
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    char id[STORE_GENERATION_SIZE], reason[STORE_REASON_SIZE];
+    stage(s, WANT_PRIMARY, 1, id);
+    for (size_t i = 0; i < COUNT(contents); i++) {
+        struct error err = {.text = ""};
+        write_text(d, "state/wants/primary/quarantine.json", contents[i]);
+        assert_int_equal(store_is_quarantined(s, WANT_PRIMARY, FINGERPRINT, reason, &err), E_FAILED);
+        assert_has(err.text, "quarantine.json");
+    }
+}
+
+/* ---- removal ---- */
+
+static int note_want(void *ctx, const char *want, struct error *err)
+{
+    (void)err;
+    strcat(ctx, want);
+    return 0;
+}
+
+static void test_removed(void **state)
+{
+    AUTO_STORE struct store *s = opened(*state);
+    struct error err = {.text = ""};
+    const struct record gone = {.state = STORE_REMOVED}, served = {.state = STORE_SERVED};
+    char seen[600] = "";
+    assert_int_equal(store_write_record(s, "a.example.org", &served, &err), 0);
+    assert_int_equal(store_write_record(s, "b.example.org", &gone, &err), 0);
+    assert_int_equal(store_each_removed(s, note_want, seen, &err), 0);
+    assert_string_equal(seen, "b.example.org");
 }
 
 /* ---- records ---- */
@@ -291,7 +413,7 @@ static void test_record(void **state)
     assert_int_equal(store_read_record(s, "mail.example.org", &got, &err), 0);
     assert_int_equal(got.state, STORE_NONE);
     assert_string_equal(got.current, "");
-    for (int state_of = STORE_NONE; state_of <= STORE_FAILED; state_of++) {
+    for (int state_of = STORE_NONE; state_of <= STORE_REMOVED; state_of++) {
         struct record record = {
             .state = (enum store_state)state_of,
             .current = "20261121T070201Z-0123456789ab",
@@ -343,7 +465,7 @@ static void test_damaged_record(void **state)
         assert_has(err.text, "want primary: record.json");
         assert_has(err.text, "the state is damaged; remove this file and run a --force");
         assert_int_equal(record.state, STORE_NONE);
-        assert_true(store_prune(s, WANT_PRIMARY, "", &err) < 0);
+        assert_true(store_prune(s, WANT_PRIMARY, 4, &err) < 0);
     }
 }
 
@@ -377,16 +499,17 @@ static void test_intent(void **state)
     const struct directory *d = *state;
     AUTO_STORE struct store *s = opened(d);
     struct error err = {.text = ""};
-    char want[WANT_ID_SIZE], id[STORE_GENERATION_SIZE];
-    assert_int_equal(store_read_intent(s, want, id, &err), STORE_NO_INTENT);
+    struct intent intent, written = {"mail.example.org", "20261121T070200Z-0123456789ab", true};
+    assert_int_equal(store_read_intent(s, &intent, &err), STORE_NO_INTENT);
     assert_int_equal(store_clear_intent(s, &err), 0);
-    assert_int_equal(store_write_intent(s, "mail.example.org", "20261121T070200Z-0123456789ab", &err), 0);
-    assert_int_equal(store_read_intent(s, want, id, &err), 0);
-    assert_string_equal(want, "mail.example.org");
-    assert_string_equal(id, "20261121T070200Z-0123456789ab");
+    assert_int_equal(store_write_intent(s, &written, &err), 0);
+    assert_int_equal(store_read_intent(s, &intent, &err), 0);
+    assert_string_equal(intent.want, "mail.example.org");
+    assert_string_equal(intent.generation, "20261121T070200Z-0123456789ab");
+    assert_true(intent.makes_folder);
     assert_string_equal(listed(d, "state"), "intent.json wants");
     assert_int_equal(store_clear_intent(s, &err), 0);
-    assert_int_equal(store_read_intent(s, want, id, &err), STORE_NO_INTENT);
+    assert_int_equal(store_read_intent(s, &intent, &err), STORE_NO_INTENT);
 }
 
 static void test_damaged_intent(void **state)
@@ -405,10 +528,10 @@ static void test_damaged_intent(void **state)
     const struct directory *d = *state;
     AUTO_STORE struct store *s = opened(d);
     for (size_t i = 0; i < COUNT(contents); i++) {
-        char want[WANT_ID_SIZE], id[STORE_GENERATION_SIZE];
+        struct intent intent;
         struct error err = {.text = ""};
         write_text(d, "state/intent.json", contents[i]);
-        if (store_read_intent(s, want, id, &err) != E_FAILED)
+        if (store_read_intent(s, &intent, &err) != E_FAILED)
             fail_msg("not refused: %s", contents[i]);
         assert_has(err.text, "intent.json");
     }
@@ -487,6 +610,12 @@ int main(void)
         WITH_DIRECTORY(test_ids),
         WITH_DIRECTORY(test_damaged_generation),
         WITH_DIRECTORY(test_prune),
+        WITH_DIRECTORY(test_list),
+        WITH_DIRECTORY(test_forget),
+        WITH_DIRECTORY(test_quarantine),
+        WITH_DIRECTORY(test_quarantine_is_bounded),
+        WITH_DIRECTORY(test_damaged_quarantine),
+        WITH_DIRECTORY(test_removed),
         WITH_DIRECTORY(test_record),
         WITH_DIRECTORY(test_damaged_record),
         WITH_DIRECTORY(test_large_record),
