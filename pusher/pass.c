@@ -281,11 +281,11 @@ static void on_verdict(void *ctx, int code, const char *text)
         plan->rc = result_of(&row, code);
         plan->rc = plan->rc || same ? plan->rc : E_FAILED;
         plan->served = !plan->rc;
-        if (plan->served)
-            report_plan(p, plan, row.result, NULL);
-        else
-            report_plan(p, plan, *row.result && !same ? "failed" : row.result,
-                        *row.detail ? row.detail : "the mail host serves another certificate");
+        bool contradicts = !plan->served && !result_of(&row, code);
+        report_plan(p, plan, contradicts ? "failed" : row.result,
+                    *row.detail    ? row.detail
+                    : plan->served ? NULL
+                                   : "the mail host serves another certificate");
         plan->told = true;
     }
 }

@@ -1,0 +1,296 @@
+"""The ladder and the rollback: what serves the old leaf is restarted, what breaks a listener is taken back."""
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests.lab.host import PYTHON
+from tests.lab.lab import DEPLOY_STATE
+from tests.lab.mailcow import PATH
+from tests.system.checks import DONE, FAILED, assert_deployed, deploy_record, generations, installed_fingerprint, sessions
+from tests.system.protocol import HELLO, connect, put
+
+QUICK = {"verify": {"timeout": "8s"}}
+
+
+def restart(lab, changes: dict = QUICK) -> None:
+    lab.write_deploy_conf(changes)
+    lab.start_deployer()
+
+
+def shadow(lab, service: str, path: str, script: str) -> None:
+    """Puts a script in the place of a container's program, until the container is restarted anew from its image."""
+    lab.mailcow.exec(service, "sh", "-c", f"test -e {path}.real || mv {path} {path}.real; cat > {path} <<'EOF'\n{script}\nEOF\n"
+                                          f"chmod 755 {path}")
+
+
+def unshadow(lab, service: str, path: str) -> None:
+    lab.mailcow.exec(service, "sh", "-c", f"if test -e {path}.real; then mv {path}.real {path}; fi")
+
+
+@pytest.fixture
+def deaf(product):
+    """Makes a service's reload do nothing and say that it did: the program says yes to `reload` and is itself otherwise."""
+    shadowed = []
+
+    def make(service: str, path: str) -> None:
+        shadow(product, service, path, f'#!/bin/sh\ncase "$*" in *reload*) exit 0;; esac\nexec {path}.real "$@"')
+        shadowed.append((service, path))
+
+    yield make
+    for service, path in shadowed:
+        unshadow(product, service, path)
+
+
+PROGRAMS = {"postfix-mailcow": "/usr/sbin/postfix", "dovecot-mailcow": "/usr/sbin/dovecot", "nginx-mailcow": "/usr/sbin/nginx"}
+
+
+def started(lab) -> dict[str, str]:
+    return {service: lab.docker("inspect", "--format={{.State.StartedAt}}", lab.mailcow.name(service)).stdout
+            for service in PROGRAMS}
+
+
+@pytest.mark.parametrize("service", PROGRAMS)
+def test_what_a_reload_does_not_reach_is_restarted_alone(product, deaf, service):
+    deaf(service, PROGRAMS[service])
+    restart(product)
+    before = started(product)
+    new = product.renew()
+    result = product.push("--json")
+    assert result.returncode == DONE, result.stdout + result.stderr
+    restarted = [step for step in json.loads(result.stdout)["steps"] if step["step"] == "restarted"]
+    assert [step["service"] for step in restarted] == [service]
+    assert {name for name, time in started(product).items() if time != before[name]} == {service}
+    assert_deployed(product, new)
+    assert deploy_record(product)["state"] == "served"
+
+
+def test_nginx_is_restarted_after_dovecot_works_again(product, deaf):
+    for service in ("dovecot-mailcow", "nginx-mailcow"):
+        deaf(service, PROGRAMS[service])
+    restart(product)
+    new = product.renew()
+    result = product.push("--json")
+    assert result.returncode == DONE, result.stdout + result.stderr
+    order = [(step["step"], step.get("service") or step.get("endpoint")) for step in json.loads(result.stdout)["steps"]]
+    first, second = order.index(("restarted", "dovecot-mailcow")), order.index(("restarted", "nginx-mailcow"))
+    assert ("verified", "imaps") in order[first:second]
+    assert_deployed(product, new)
+
+
+def test_a_restart_that_does_not_help_is_an_alarm(product):
+    """An endpoint that shows another leaf whatever is done: nothing is broken, so nothing is rolled back."""
+    product.mail.write("/run/lab/other.pem", product.issue("other.example.org").pem)
+    server = product.mail.popen([PYTHON, "-I", "-c", OTHER_SERVER], stdout=subprocess.PIPE, text=True)
+    try:
+        port = int(server.stdout.readline())
+        restart(product, {"verify": {"timeout": "5s", "endpoints": f"imaps://127.0.0.1:{port}, imaps://127.0.0.1:993"}})
+        new = product.renew()
+        result = product.push("-v")
+        assert result.returncode == FAILED and "1 of 2 endpoints" in result.stderr, result
+        assert installed_fingerprint(product) == new.fingerprint
+        assert deploy_record(product)["state"] == "failed"
+    finally:
+        server.stop()
+
+
+OTHER_SERVER = """
+import socket, ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/run/lab/other.pem")
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    try:
+        context.wrap_socket(listener.accept()[0], server_side=True).close()
+    except OSError:
+        pass
+"""
+
+
+# ---- the rollback
+
+
+@pytest.fixture
+def ecdsa_only(product):
+    """A Postfix that takes TLS 1.2 with ECDSA and nothing else: with an RSA certificate no handshake comes about."""
+    main = f"{PATH}/data/conf/postfix/main.cf"
+    product.mail.write(main, product.mail.read(main) + "smtpd_tls_protocols = TLSv1.2\nsmtpd_tls_mandatory_protocols = TLSv1.2\n"
+                                                       "smtpd_tls_exclude_ciphers = aRSA\n")
+    master = f"{PATH}/data/conf/postfix/master.cf"
+    product.mail.write(master, product.mail.read(master).replace("smtpd_tls_mandatory_protocols=>=TLSv1.2",
+                                                                 "smtpd_tls_mandatory_protocols=TLSv1.2"))
+    product.mailcow.reload("postfix-mailcow")
+    restart(product)
+    return product
+
+
+def breaking(lab, **options):
+    return lab.issue(key="rsa2048", **options)
+
+
+def quarantine(lab, want: str = "primary") -> list[dict]:
+    path = f"{DEPLOY_STATE}/wants/{want}/quarantine.json"
+    return json.loads(lab.mail.read(path)) if lab.mail.exists(path) else []
+
+
+def assert_old(lab, bundle) -> None:
+    assert_deployed(lab, bundle)
+    assert deploy_record(lab)["state"] == "served" and deploy_record(lab)["fingerprint"] == bundle.fingerprint
+
+
+def test_what_breaks_a_listener_is_rolled_back(ecdsa_only):
+    """The first deployment: what was there before was not ours, and is back byte for byte."""
+    lab, bad = ecdsa_only, breaking(ecdsa_only)
+    lab.renew(bad)
+    result = lab.push("--json")
+    assert result.returncode == FAILED, result.stdout
+    answer = json.loads(result.stdout)
+    told = [step["step"] for step in answer["steps"]]
+    assert told.index("rolled-back") < len(told) - 9 and told[-9:] == ["verified"] * 9, "the old pair is verified"
+    assert answer["results"][0]["result"] == "rolled-back"
+    assert "worked before and does not any more" in answer["results"][0]["detail"]
+    assert_old(lab, lab.old)
+    assert [item["fingerprint"] for item in quarantine(lab)] == [bad.fingerprint]
+    assert "restarted" not in told, "a listener that is broken is not restarted: the old pair comes first"
+
+
+def test_the_generation_before_is_what_is_gone_back_to(ecdsa_only):
+    lab = ecdsa_only
+    good = lab.renew(lab.issue(age=1))
+    assert lab.push().returncode == DONE
+    lab.renew(breaking(lab))
+    assert lab.push().returncode == FAILED
+    assert_old(lab, good)
+
+
+def test_what_was_rolled_back_is_refused_until_it_is_forced(ecdsa_only):
+    lab, bad = ecdsa_only, breaking(ecdsa_only)
+    lab.renew(bad)
+    assert lab.push().returncode == FAILED
+    before = started(lab)
+    again = lab.push()
+    assert again.returncode == FAILED
+    assert "rolled back" in again.stderr and "worked before" in again.stderr and "--force" in again.stderr
+    assert_old(lab, lab.old)
+    assert started(lab) == before
+    lab.mailcow.reset(lab.old)  # the cause is mended
+    lab.mailcow.reload()
+    forced = lab.push("--force")
+    assert forced.returncode == DONE, forced
+    assert_deployed(lab, bad)
+    assert quarantine(lab) == []
+    assert lab.deploy().returncode == DONE
+
+
+def test_what_is_forced_and_breaks_again_is_rolled_back_again(ecdsa_only):
+    lab = ecdsa_only
+    lab.renew(breaking(lab))
+    assert lab.push().returncode == FAILED
+    assert lab.push("--force").returncode == FAILED
+    assert_old(lab, lab.old)
+
+
+def test_a_newer_certificate_is_not_held_back_by_a_quarantine(ecdsa_only):
+    lab = ecdsa_only
+    lab.renew(breaking(lab, age=1))
+    assert lab.push().returncode == FAILED
+    good = lab.renew()
+    assert lab.push().returncode == DONE
+    assert_deployed(lab, good)
+
+
+def test_a_listener_that_was_broken_before_is_no_reason_to_go_back(ecdsa_only):
+    lab, bad = ecdsa_only, breaking(ecdsa_only)
+    lab.mailcow.install(bad)
+    lab.mailcow.reload()
+    newer = lab.renew(breaking(lab, age=0))
+    result = lab.push()
+    assert result.returncode == FAILED and "rolled" not in result.stderr, result
+    assert lab.mailcow.installed() == (newer.fullchain, newer.key)
+    assert quarantine(lab) == []
+
+
+def test_a_crash_between_installation_and_verdict_is_still_rolled_back(ecdsa_only):
+    """Killed before the services were told; then the recovered daemon finds the listener already broken."""
+    lab, bad = ecdsa_only, breaking(ecdsa_only)
+    with connect(lab) as session:
+        session.reply()
+        session.send(HELLO, put(bad.pem))
+        assert session.reply().code == 250
+        session.send("DEPLOY")
+        while "installed" not in session.line():
+            pass
+        for pid in [*sessions(lab), lab.deployer.inner()]:
+            os.kill(pid, signal.SIGKILL)
+        lab.stop_deployer()
+    lab.mailcow.reload()
+    lab.start_deployer()
+    result = lab.deploy()
+    assert result.returncode == FAILED, result
+    assert_old(lab, lab.old)
+    assert quarantine(lab)[0]["fingerprint"] == bad.fingerprint
+
+
+# ---- by hand
+
+
+def test_the_operator_goes_back(product):
+    first = product.renew(product.issue(age=2))
+    assert product.push().returncode == DONE
+    second = product.renew(product.issue(age=1))
+    assert product.push().returncode == DONE
+    result = product.deploy("rollback")
+    assert result.returncode == DONE, result
+    assert_old(product, first)
+    product.renew(second)
+    refused = product.push()
+    assert refused.returncode == FAILED and "by the operator" in refused.stderr
+    assert_deployed(product, first)
+    third = product.renew()
+    assert product.push().returncode == DONE
+    assert_deployed(product, third)
+
+
+def test_the_operator_names_a_generation(product):
+    bundles = []
+    for age in (3, 2, 1):
+        bundles.append(product.renew(product.issue(age=age)))
+        assert product.push().returncode == DONE
+    listed = product.deploy("status").stdout
+    name = next(id for id in generations(product) if id.endswith(bundles[0].fingerprint[:12]))
+    assert name in listed
+    assert product.deploy("rollback", name).returncode == DONE
+    assert_old(product, bundles[0])
+    for wrong in ("20200101T000000Z-0123456789ab", "../x", ""):
+        assert product.deploy("rollback", wrong, "--want=nobody").returncode != DONE
+    assert product.deploy("rollback", "20200101T000000Z-0123456789ab").returncode == FAILED
+    assert_old(product, bundles[0])
+
+
+def test_there_is_nothing_to_go_back_to(product):
+    result = product.deploy("rollback")
+    assert result.returncode == FAILED and "no generation to go back to" in result.stderr
+
+
+def test_what_is_useless_is_gone_back_to_only_by_force(product):
+    """mailcow's own pair of before has expired meanwhile."""
+    expired = product.issue(days=30, age=31)
+    product.mailcow.install(expired)
+    product.mailcow.reload()
+    product.renew()
+    assert product.push().returncode == DONE
+    refused = product.deploy("rollback")
+    assert refused.returncode == FAILED and "expired" in refused.stderr and "--force" in refused.stderr
+    assert product.deploy("rollback", "--force").returncode == DONE
+    assert_old(product, expired)
+
+
+def test_generations_are_kept_as_configured(product):
+    restart(product, {"deploy": {"keep": "2"}})
+    for age in (4, 3, 2, 1):
+        product.renew(product.issue(age=age))
+        assert product.push().returncode == DONE
+    assert len(generations(product)) == 2
