@@ -185,7 +185,9 @@ static int reload_service(struct run *run, const struct reload_service *service,
 static int visit_all(struct run *run, struct error *err)
 {
     for (size_t i = 0; i < reload_service_count; i++) {
-        int r = reload_service(run, &reload_services[i], err);
+        const struct reload_service *service = &reload_services[i];
+        bool passed_over = run->opts->service && strcmp(run->opts->service, service->name) != 0;
+        int r = passed_over ? 0 : reload_service(run, service, err);
         if (r)
             return r;
     }

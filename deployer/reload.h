@@ -60,6 +60,7 @@ struct reload_step {
 
 struct reload_opts {
     enum reload_level level;
+    const char *service;         /* only this one; NULL: all */
     const char *const *optional; /* services that may be absent or not running; NULL-terminated, or NULL */
     void (*on_step)(void *ctx, const struct reload_step *step); /* or NULL */
     void *ctx;

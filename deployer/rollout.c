@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+#define NGINX   "nginx-mailcow"
+#define POSTFIX "postfix-mailcow"
+#define DOVECOT "dovecot-mailcow"
+
 #define HEALTHY_MS 300000 /* Dovecot's container alone may take minutes: it waits for database and DNS */
 #define WAIT_MS    10000
 #define RESTART_MS 60000
@@ -194,15 +198,15 @@ static void batch_free(struct batch *b)
 }
 CLEANUP_DEFINE(struct batch *, batch_free)
 
-/* service: only its endpoints, or NULL. */
-static struct batch *batch_new(const struct rollout *r, const char *service)
+/* service: only its endpoints, or (not only) all but its; NULL: all. */
+static struct batch *batch_new(const struct rollout *r, const char *service, bool only)
 {
     struct batch *b = calloc(1, sizeof *b);
     if (!b)
         return NULL;
     b->rollout = r;
     for (size_t i = 0; i < r->endpoints.count; i++) {
-        if (service && strcmp(r->endpoints.list[i].proto->service, service) != 0)
+        if (service && (strcmp(r->endpoints.list[i].proto->service, service) == 0) != only)
             continue;
         b->places[b->endpoints.count] = i;
         b->endpoints.list[b->endpoints.count++] = r->endpoints.list[i];
@@ -268,12 +272,14 @@ static void on_verified(void *ctx, const struct verify_result *v)
     tell(b->rollout, v);
 }
 
-/* once: a look, told to nobody. True when all that was asked serves what it should. */
-static bool ask(struct rollout *r, const char *service, bool once, struct verify_cell *cells)
+/* Asks the endpoints of batch_new. once: a look, told to nobody. True when all serve what they should. */
+static bool ask(struct rollout *r, const char *service, bool only, bool once, struct verify_cell *cells)
 {
-    CLEANUP(batch_freep) struct batch *b = batch_new(r, service);
+    CLEANUP(batch_freep) struct batch *b = batch_new(r, service, only);
     struct error err = {0};
     int rc = b ? 0 : error_memory(&err);
+    if (!rc && !b->endpoints.count && r->endpoints.count)
+        return true;
     if (!rc && !b->endpoints.count)
         rc = error_set(&err, E_FAILED,
                        "no endpoint to verify: mailcow publishes no port; set endpoints in [verify]");
@@ -312,7 +318,7 @@ static const struct verify_cell *row_of(const struct rollout *r, const struct ve
 
 void rollout_look_before(struct rollout *r)
 {
-    ask(r, NULL, true, r->before);
+    ask(r, NULL, true, true, r->before);
     r->has_before = true;
 }
 
@@ -427,12 +433,17 @@ const char *rollout_broken_text(const struct rollout *r)
 
 /* ---- reload ---- */
 
-static size_t service_index(const char *name)
+static unsigned service_bit(const char *name)
 {
     size_t i = 0;
     while (i < reload_service_count && strcmp(reload_services[i].name, name) != 0)
         i++;
-    return i;
+    return 1U << i;
+}
+
+static bool is_forbidden(const struct rollout *r, const char *service)
+{
+    return r->forbidden & service_bit(service);
 }
 
 /* A service that does not run cannot be verified, so it counts. */
@@ -454,35 +465,50 @@ static void on_reload(void *ctx, const struct reload_step *step)
         return;
     }
     if (step->outcome == RELOAD_FORBIDDEN)
-        r->forbidden |= 1U << service_index(step->service);
+        r->forbidden |= service_bit(step->service);
     bool done = step->outcome == RELOAD_DONE;
     progress_say(r->progress, "%s service=%s container=%s command=%s us=%lld%s%s",
                  done ? "reloaded" : "not-reloaded", step->service, step->container, step->command,
                  (long long)step->us, done ? "" : ": ", done ? "" : step->detail);
 }
 
-/* With docker the services are reloaded, without only looked at. */
-static void reload(struct rollout *r, struct docker *docker, enum reload_level level)
+static int reload(struct rollout *r, struct docker *docker, enum reload_level level, const char *service)
 {
     struct error err = {0};
     struct reload_opts opts = {
         .level = level,
+        .service = service,
         .optional = (const char *const *)r->host->conf->optional.items,
         .on_step = on_reload,
         .ctx = r,
     };
-    r->forbidden = 0;
     int rc = docker ? reload_run(docker, &r->containers, &opts, &err) : reload_look(&r->containers, &opts);
     if (rc < 0) {
         r->is_engine_lost = err.code == E_TEMPORARY;
         outcome_worsen(&r->outcome, outcome_of_error(&err), "reload: %s", err.text);
     }
+    return rc;
+}
+
+/*
+ * Postfix comes after Dovecot has been seen to work with the new configuration: a new smtpd asks Dovecot for
+ * its SASL mechanisms first of all, hangs on one that is just reloading, and its master then starts no other
+ * for a minute.
+ */
+static void reload_all(struct rollout *r, enum reload_level level)
+{
+    r->forbidden = 0;
+    if (reload(r, r->docker, level, NGINX) < 0 || reload(r, r->docker, level, DOVECOT) < 0)
+        return;
+    if (!is_forbidden(r, DOVECOT))
+        ask(r, DOVECOT, true, false, r->now);
+    reload(r, r->docker, level, POSTFIX);
 }
 
 bool rollout_look(struct rollout *r)
 {
-    reload(r, NULL, RELOAD_PRIMARY);
-    if (r->outcome.result > OUTCOME_UNCHANGED || !ask(r, NULL, true, r->now))
+    reload(r, NULL, RELOAD_PRIMARY, NULL);
+    if (r->outcome.result > OUTCOME_UNCHANGED || !ask(r, NULL, true, true, r->now))
         return false;
     for (size_t i = 0; i < r->endpoints.count; i++)
         tell(r, &r->results[i]);
@@ -553,10 +579,10 @@ static bool restart(struct rollout *r, const struct docker_container *c)
 }
 
 /*
- * nginx comes last and after Dovecot has been seen to work again: every login of Dovecot's goes through
- * nginx, so the two are never away at once.
+ * Dovecot comes before Postfix, which needs its SASL, and nginx last, after Dovecot has been seen to work
+ * again: every login of Dovecot's goes through nginx, so the two are never away at once.
  */
-static const char *const ladder[] = {"postfix-mailcow", "dovecot-mailcow", "nginx-mailcow"};
+static const char *const ladder[] = {DOVECOT, POSTFIX, NGINX};
 
 /* Restarts what of the service has to be; false when it did not come back. */
 static bool climb(struct rollout *r, const char *service, bool all)
@@ -571,7 +597,11 @@ static bool climb(struct rollout *r, const char *service, bool all)
         good = restart(r, c);
     }
     if (any)
-        ask(r, service, false, r->now);
+        ask(r, service, true, false, r->now);
+    if (any && strcmp(service, DOVECOT) == 0 && !is_forbidden(r, POSTFIX)) {
+        reload(r, r->docker, RELOAD_PRIMARY, POSTFIX); /* its smtpd have missed Dovecot's SASL */
+        ask(r, POSTFIX, true, false, r->now);
+    }
     return good && (!any || !find_broken(r, true));
 }
 
@@ -591,7 +621,15 @@ static bool look_at_containers(struct rollout *r)
 static bool restart_forbidden(struct rollout *r)
 {
     for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++)
-        if (r->forbidden & 1U << service_index(ladder[i]) && !climb(r, ladder[i], true))
+        if (is_forbidden(r, ladder[i]) && !climb(r, ladder[i], true))
+            return false;
+    return true;
+}
+
+static bool is_served(const struct rollout *r)
+{
+    for (size_t i = 0; i < r->endpoints.count; i++)
+        if (!r->results[i].endpoint || r->results[i].state != VERIFY_SERVED)
             return false;
     return true;
 }
@@ -599,10 +637,10 @@ static bool restart_forbidden(struct rollout *r)
 enum rollout_result rollout_run(struct rollout *r, enum reload_level level)
 {
     r->outcome = (struct outcome){.result = OUTCOME_UNCHANGED};
-    reload(r, r->docker, level);
+    reload_all(r, level);
     if (!restart_forbidden(r))
         return ROLLOUT_BROKEN;
-    if (ask(r, NULL, false, r->now))
+    if (ask(r, DOVECOT, false, false, r->now) && is_served(r))
         return r->outcome.result > OUTCOME_DEPLOYED ? ROLLOUT_SHORT : ROLLOUT_SERVED;
     if (!look_at_containers(r))
         return ROLLOUT_SHORT;
@@ -615,11 +653,8 @@ enum rollout_result rollout_run(struct rollout *r, enum reload_level level)
         return ROLLOUT_SHORT;
     if (find_broken(r, true))
         return ROLLOUT_BROKEN;
-    for (size_t i = 0; i < r->pair_count; i++) {
-        struct outcome ignored = {0};
-        if (r->pairs[i].expected[0] && !rollout_want(r, i, &ignored))
-            return ROLLOUT_SHORT;
-    }
+    if (!is_served(r))
+        return ROLLOUT_SHORT;
     return r->outcome.result > OUTCOME_DEPLOYED ? ROLLOUT_SHORT : ROLLOUT_SERVED;
 }
 
