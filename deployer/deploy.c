@@ -219,7 +219,7 @@ static bool is_anything_due(const struct deploy *d)
 static void look_before(struct deploy *d, char *down, size_t size)
 {
     for (size_t i = 0; i < d->count; i++)
-        if (d->pairs[i].is_resumed && d->pairs[i].is_due && d->pairs[i].record.down_before[0])
+        if (d->pairs[i].is_resumed && d->pairs[i].is_due)
             rollout_recall_before(d->rollout, d->pairs[i].record.down_before);
     if (!rollout_knows_before(d->rollout))
         rollout_look_before(d->rollout);
