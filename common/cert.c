@@ -2,7 +2,6 @@
 #include "common/text.h"
 
 #include <limits.h>
-#include <malloc.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -29,24 +28,13 @@ static void *wiping_malloc(size_t size, const char *file, int line)
 static void wiping_free(void *p, const char *file, int line)
 {
     (void)file, (void)line;
-    if (p)
-        explicit_bzero(p, malloc_usable_size(p));
-    free(p);
+    secret_free(p);
 }
 
 static void *wiping_realloc(void *p, size_t size, const char *file, int line)
 {
-    if (!size) {
-        wiping_free(p, file, line);
-        return NULL;
-    }
-    void *grown = malloc(size);
-    if (grown && p) {
-        size_t old = malloc_usable_size(p);
-        memcpy(grown, p, old < size ? old : size);
-        wiping_free(p, file, line);
-    }
-    return grown;
+    (void)file, (void)line;
+    return secret_realloc(p, size);
 }
 
 void cert_init(void)

@@ -16,8 +16,9 @@
 
 struct reading {
     const char *path;
-    char *text; /* whole file, NUL-terminated; lines with a syntax error are blanked */
-    char *next; /* where the next line begins */
+    char *text;       /* whole file, NUL-terminated; lines with a syntax error are blanked */
+    char *next;       /* where the next line begins */
+    const char *this; /* where the current one does */
     unsigned line;
     unsigned section_line; /* of the current section's header, 0 before the first */
     bool section_refused;  /* that has been reported */
@@ -128,6 +129,25 @@ static void set_scaled(const struct reading *r, const struct conf_key *key, cons
     }
 }
 
+/* " ;" in a value begins a comment: a password that was cut there would only show as one that is wrong. */
+static void set_secret(const struct reading *r, const struct conf_key *key, const char *value,
+                       struct secret *slot)
+{
+    const char *given = r->this + strcspn(r->this, "=:\n");
+    given += *given == '=' || *given == ':';
+    given += strspn(given, " \t");
+    size_t len = strcspn(given, "\r\n"), taken = strlen(value);
+    while (len && isspace((unsigned char)given[len - 1]))
+        len--;
+    if (len != taken)
+        problem_add(r->problems, "%s:%u: %s: it holds \" ;\", which begins a comment: choose another one",
+                    r->path, r->line, key->name);
+    else if (!taken)
+        problem_add(r->problems, "%s:%u: %s: it is empty", r->path, r->line, key->name);
+    else if (secret_append(slot, value, taken) < 0)
+        problem_add(r->problems, "%s:%u: %s: it is too long", r->path, r->line, key->name);
+}
+
 static void set_value(const struct reading *r, const struct conf_key *key, const char *value, char *record)
 {
     void *slot = record + key->offset, *line = record + key->line_offset;
@@ -148,6 +168,9 @@ static void set_value(const struct reading *r, const struct conf_key *key, const
         break;
     case CONF_LIST:
         set_list(r, key, value, slot);
+        break;
+    case CONF_SECRET:
+        set_secret(r, key, value, slot);
         break;
     case CONF_NUMBER:
     case CONF_DURATION:
@@ -313,6 +336,7 @@ static char *next_line(char *out, int size, void *stream)
     if (!*r->next)
         return NULL;
     size_t len = strcspn(r->next, "\n");
+    r->this = r->next;
     char first = r->next[strspn(r->next, " \t")];
     r->line++;
     r->indented = isblank((unsigned char)*r->next);
@@ -380,10 +404,9 @@ static char *read_text(const char *path, struct problems *problems)
     return out;
 }
 
-int conf_read(const char *path, const struct conf_section *sections, size_t section_count, void *config,
-              struct problems *problems)
+int conf_parse(const char *path, char *text, const struct conf_section *sections, size_t section_count,
+               void *config, struct problems *problems)
 {
-    AUTO_FREE char *text = read_text(path, problems);
     struct reading r = {
         .path = path,
         .text = text,
@@ -392,11 +415,16 @@ int conf_read(const char *path, const struct conf_section *sections, size_t sect
         .config = config,
         .problems = problems,
     };
-    if (!text)
-        return E_CONFIG;
     report_syntax(&r);
     parse(&r);
     for (size_t i = 0; i < r.seen_count; i++)
         free(r.seen[i]);
     return problems->count ? E_CONFIG : 0;
+}
+
+int conf_read(const char *path, const struct conf_section *sections, size_t section_count, void *config,
+              struct problems *problems)
+{
+    AUTO_FREE char *text = read_text(path, problems);
+    return text ? conf_parse(path, text, sections, section_count, config, problems) : E_CONFIG;
 }

@@ -11,6 +11,7 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "common/secret.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,6 +29,7 @@ enum conf_type {
     CONF_NUMBER,   /* long, min..max */
     CONF_DURATION, /* int64_t, seconds, min..max */
     CONF_LIST,     /* struct conf_list, separated by commas or white space */
+    CONF_SECRET,   /* struct secret; no message shows it */
 };
 
 struct conf_key {
@@ -64,6 +66,10 @@ void problems_free(struct problems *p);
 /* Adds what is wrong to problems; 0 or E_CONFIG. The record keeps what was read, for the caller to free. */
 int conf_read(const char *path, const struct conf_section *sections, size_t section_count, void *config,
               struct problems *problems);
+
+/* The same for a file that has been read: text, which is written to, is terminated by a NUL. */
+int conf_parse(const char *path, char *text, const struct conf_section *sections, size_t section_count,
+               void *config, struct problems *problems);
 
 /* Replaces *slot by a copy of value: for defaults. */
 int conf_set_string(char **slot, const char *value);

@@ -1,6 +1,7 @@
 #include "common/secret.h"
 #include "common/error.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,4 +52,26 @@ void secret_wipe(struct secret *s)
         free(s->data);
     }
     *s = (struct secret){.max = s->max};
+}
+
+void secret_free(void *p)
+{
+    if (p)
+        explicit_bzero(p, malloc_usable_size(p));
+    free(p);
+}
+
+void *secret_realloc(void *p, size_t size)
+{
+    if (!size) {
+        secret_free(p);
+        return NULL;
+    }
+    void *grown = malloc(size);
+    if (grown && p) {
+        size_t old = malloc_usable_size(p);
+        memcpy(grown, p, old < size ? old : size);
+        secret_free(p);
+    }
+    return grown;
 }

@@ -36,4 +36,8 @@ void secret_wipe(struct secret *s);
 
 #define AUTO_SECRET CLEANUP(secret_wipe)
 
+/* malloc(3)'s companions for libraries that take an allocator: what is freed is wiped. */
+void secret_free(void *p);
+void *secret_realloc(void *p, size_t size);
+
 #endif

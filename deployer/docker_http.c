@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/text.h"
+#include "deployer/curl_init.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -62,12 +63,12 @@ static int read_certs(struct certs *certs, const char *folder, struct error *err
     return r ? r : read_pem(folder, "key.pem", FILE_PRIVATE_KEY, &certs->key, err);
 }
 
-/* curl_global_init counts its calls, so each object undoes its own. */
+/* curl_init counts its calls, so each object undoes its own. */
 int docker_http_new(struct docker_http **out, const struct docker_host *host, const char *cert_path,
                     struct error *err)
 {
     struct docker_http *h = calloc(1, sizeof *h);
-    if (!h || curl_global_init(CURL_GLOBAL_DEFAULT)) {
+    if (!h || !curl_init()) {
         free(h);
         return error_memory(err);
     }

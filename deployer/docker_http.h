@@ -1,8 +1,7 @@
 /*
  * HTTP over the engine's unix socket or over TCP, with TLS when there are certificates: one request, one
- * bounded and timed answer. It knows nothing of what is asked, and libcurl is included here and nowhere else.
- * The object keeps one connection alive between requests. The environment's proxies are not used, redirects
- * not followed. The process must ignore SIGPIPE.
+ * bounded and timed answer. It knows nothing of what is asked. The object keeps one connection alive between
+ * requests. The environment's proxies are not used, redirects not followed. The process must ignore SIGPIPE.
  */
 #ifndef DEPLOYER_DOCKER_HTTP_H
 #define DEPLOYER_DOCKER_HTTP_H

@@ -37,10 +37,15 @@ struct endpoint_address {
 
 struct endpoint {
     const struct endpoint_proto *proto;
+    unsigned proxy;                       /* version of the PROXY header that it expects, 1 or 2; 0: none */
     char container[128];                  /* the container's name; "" for a configured endpoint */
     struct endpoint_address addresses[8]; /* in the order in which they are tried */
     size_t address_count;
 };
+
+/* What to say beside a PROXY endpoint's failure: none of the services says itself why it hangs up. */
+#define ENDPOINT_PROXY_HINT                                                                                  \
+    "; is a PROXY header expected there, and trusted from this host? (Dovecot: haproxy_trusted_networks)"
 
 #define ENDPOINT_MAX  64
 #define ENDPOINT_TEXT 264 /* "host:port", a v6 literal in brackets */

@@ -1,15 +1,15 @@
 /*
- * Logins: a service mailbox logs in at every endpoint of the protocols imaps, smtps and submission, says NOOP,
- * and takes its leave. Certificates alone do not show that people can log in: Dovecot's and Postfix's password
- * checks go through nginx.
+ * Logins: a service mailbox logs in at every endpoint of the protocols imaps, smtps and submission, says
+ * NOOP, and takes its leave. Certificates alone do not show that people can log in: Dovecot's and Postfix's
+ * password checks go through nginx.
  *
- * The password goes to nobody but a peer that has proved, in the TLS handshake, to hold the key whose SPKI the
- * caller expects: names and addresses are those of containers and prove nothing. No server name is sent, so the
- * default certificate is asked for. The password is in no message, and is wiped wherever it was copied to
- * (libcurl's copies included).
+ * The password goes to nobody but a peer that has proved, in the TLS handshake, to hold the key whose SPKI
+ * the caller expects: names and addresses are those of containers and prove nothing. No server name is sent,
+ * so the default certificate is asked for. The password is in no message, and is wiped wherever it was copied
+ * to (libcurl's copies included).
  *
- * All logins run in one thread and in parallel. A refusal takes a while: Dovecot holds it back for two seconds
- * and longer.
+ * All logins run in one thread and in parallel. A refusal takes a while: Dovecot holds it back for two
+ * seconds and longer.
  */
 #ifndef DEPLOYER_LOGIN_H
 #define DEPLOYER_LOGIN_H
@@ -20,14 +20,14 @@
 #include <stdint.h>
 
 struct login {
-    char name[256];
+    char *name;
     struct secret password;
 };
 
 /*
- * Reads `name = …` and `password = …`. Every problem is in problems, with file and line and never with the
- * password; E_CONFIG then, or E_TEMPORARY. The file must be readable by its owner only, who is root or this
- * user. A zeroed out is ready; on failure there is nothing to free.
+ * Reads a file with the section [login] and in it name and password. What is wrong with it is told with file
+ * and line and without the password: E_CONFIG, or E_TEMPORARY. It must belong to root or this user, and be
+ * readable by its owner only. On failure there is nothing to wipe.
  */
 int login_read(const char *path, struct login *out, struct error *err);
 void login_wipe(struct login *l);
@@ -58,8 +58,8 @@ struct login_opts {
 };
 
 /*
- * out_results: in the order of the endpoints; the caller gives room for endpoints->count. *out_count: how many
- * there are. 0 when all are LOGIN_DONE, 1 when one is not, or an error when nothing could be tried.
+ * out_results: in the order of the endpoints; the caller gives room for endpoints->count. *out_count: how
+ * many there are. 0 when all are LOGIN_DONE, 1 when one is not, or an error when nothing could be tried.
  */
 int login_run(const struct login_opts *opts, struct login_result *out_results, size_t *out_count,
               struct error *err);
