@@ -99,6 +99,7 @@ static const struct conf_key verify_keys[] = {
      .offset = AT(endpoints),
      .accepts = is_endpoint,
      .expected = "auto, or endpoints such as smtp://mail.example.org:25"},
+    {.name = "login", .type = CONF_PATH, .offset = AT(login)},
 };
 
 static const struct conf_key sni_keys[] = {
@@ -254,5 +255,6 @@ void deploy_conf_free(struct deploy_conf *s)
         free(s->sni[i].name);
         conf_list_free(&s->sni[i].domains);
     }
+    free(s->login);
     *s = (struct deploy_conf){0};
 }

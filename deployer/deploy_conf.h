@@ -32,6 +32,7 @@ struct deploy_conf {
     struct conf_list docker_containers; /* SERVICE=NAME, for an engine whose list is forbidden */
     int64_t verify_timeout;             /* seconds */
     struct conf_list endpoints;         /* proto://host[:port], or the single word auto */
+    char *login;                        /* file with a service mailbox's name and password; NULL: no logins */
 };
 
 /*

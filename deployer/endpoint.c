@@ -11,11 +11,15 @@
 #define OWN_ADDRESSES 4
 
 const struct endpoint_proto endpoint_protos[] = {
-    {"smtp", 25, DIALOGUE_SMTP, "postfix-mailcow"},        {"smtps", 465, DIALOGUE_TLS, "postfix-mailcow"},
-    {"submission", 587, DIALOGUE_SMTP, "postfix-mailcow"}, {"imap", 143, DIALOGUE_IMAP, "dovecot-mailcow"},
-    {"imaps", 993, DIALOGUE_TLS, "dovecot-mailcow"},       {"pop3", 110, DIALOGUE_POP3, "dovecot-mailcow"},
-    {"pop3s", 995, DIALOGUE_TLS, "dovecot-mailcow"},       {"sieve", 4190, DIALOGUE_SIEVE, "dovecot-mailcow"},
-    {"https", 443, DIALOGUE_TLS, "nginx-mailcow"},
+    {"smtp", 25, 10025, DIALOGUE_SMTP, "postfix-mailcow"},
+    {"smtps", 465, 10465, DIALOGUE_TLS, "postfix-mailcow"},
+    {"submission", 587, 10587, DIALOGUE_SMTP, "postfix-mailcow"},
+    {"imap", 143, 10143, DIALOGUE_IMAP, "dovecot-mailcow"},
+    {"imaps", 993, 10993, DIALOGUE_TLS, "dovecot-mailcow"},
+    {"pop3", 110, 10110, DIALOGUE_POP3, "dovecot-mailcow"},
+    {"pop3s", 995, 10995, DIALOGUE_TLS, "dovecot-mailcow"},
+    {"sieve", 4190, 14190, DIALOGUE_SIEVE, "dovecot-mailcow"},
+    {"https", 443, 443, DIALOGUE_TLS, "nginx-mailcow"},
 };
 const size_t endpoint_proto_count = sizeof(endpoint_protos) / sizeof(endpoint_protos[0]);
 
@@ -26,6 +30,15 @@ char *endpoint_address_text(char *out, const struct endpoint_address *address)
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     snprintf(out, ENDPOINT_TEXT, form, address->host, address->port);
 #pragma GCC diagnostic pop
+    return out;
+}
+
+char *endpoint_name(char *out, const struct endpoint *e)
+{
+    snprintf(out, ENDPOINT_NAME_SIZE, "%s%s", e->proto->name,
+             e->proxy == 1 ? "+proxy"
+             : e->proxy    ? "+proxy2"
+                           : "");
     return out;
 }
 
@@ -52,12 +65,24 @@ static int bad(struct error *err, const char *text, const char *what)
                      text_escape(shown, sizeof(shown), text, strlen(text)), what);
 }
 
-static const struct endpoint_proto *find_proto(const char *name, size_t len)
+static bool is_word(const char *text, size_t len, const char *word)
 {
+    return strlen(word) == len && memcmp(text, word, len) == 0;
+}
+
+/* Takes "imaps" or "imaps+proxy2"; false when it is neither. */
+static bool take_scheme(const char *text, size_t len, struct endpoint *e)
+{
+    const char *plus = memchr(text, '+', len);
+    size_t name = plus ? (size_t)(plus - text) : len;
     for (size_t i = 0; i < endpoint_proto_count; i++)
-        if (strlen(endpoint_protos[i].name) == len && memcmp(endpoint_protos[i].name, name, len) == 0)
-            return &endpoint_protos[i];
-    return NULL;
+        if (is_word(text, name, endpoint_protos[i].name))
+            e->proto = &endpoint_protos[i];
+    if (plus && is_word(plus, len - name, "+proxy"))
+        e->proxy = 1;
+    else if (plus && is_word(plus, len - name, "+proxy2"))
+        e->proxy = 2;
+    return e->proto && (!plus || e->proxy);
 }
 
 int endpoint_parse(const char *text, struct endpoint_list *list, struct error *err)
@@ -67,14 +92,14 @@ int endpoint_parse(const char *text, struct endpoint_list *list, struct error *e
     const char *mark = strstr(text, "://");
     if (!mark)
         return bad(err, text, "it is not proto://host[:port]");
-    e.proto = find_proto(text, (size_t)(mark - text));
-    if (!e.proto)
+    if (!take_scheme(text, (size_t)(mark - text), &e))
         return bad(err, text,
-                   "the protocol is none of smtp, smtps, submission, imap, imaps, pop3, pop3s, sieve, https");
+                   "the protocol is none of smtp, smtps, submission, imap, imaps, pop3, pop3s, sieve, https, "
+                   "each with +proxy or +proxy2 behind it where a PROXY header is expected");
     const char *rest = text_take_host(mark + 3, host, sizeof(host));
     if (!rest)
         return bad(err, text, "what follows :// is no host name and no address");
-    long port = e.proto->port;
+    long port = e.proxy ? e.proto->proxy_port : e.proto->port;
     if (*rest && (*rest != ':' || !text_parse_number(rest + 1, 1, 65535, &port)))
         return bad(err, text,
                    "what follows the host is no port (1 to 65535); an IPv6 address stands in brackets");
@@ -103,43 +128,61 @@ static bool is_published(const struct docker_container *c, uint16_t port)
     return false;
 }
 
-static struct endpoint make_endpoint(const struct docker_container *c, const struct endpoint_proto *proto,
-                                     uint16_t port)
+struct listener {
+    const struct endpoint_proto *proto;
+    uint16_t port; /* inside the container */
+    unsigned proxy;
+};
+
+static struct endpoint make_endpoint(const struct docker_container *c, const struct listener *l)
 {
-    struct endpoint e = {.proto = proto};
+    struct endpoint e = {.proto = l->proto, .proxy = l->proxy};
     snprintf(e.container, sizeof(e.container), "%s", c->name);
     for (size_t i = 0; i < c->address_count && e.address_count < OWN_ADDRESSES; i++)
         if (c->addresses[i][0])
-            add_address(&e, c->addresses[i], port);
+            add_address(&e, c->addresses[i], l->port);
     for (size_t i = 0; i < c->port_count; i++)
-        if (c->ports[i].container_port == port && c->ports[i].host_port)
+        if (c->ports[i].container_port == l->port && c->ports[i].host_port)
             add_address(&e, reachable(c->ports[i].host_ip), c->ports[i].host_port);
     return e;
 }
 
-static int derive_container(const struct docker_container *c, uint16_t https_port, struct endpoint_list *out,
-                            struct error *err)
+static int derive_listener(const struct docker_container *c, const struct listener *l,
+                           struct endpoint_list *out, struct error *err)
 {
-    for (size_t i = 0; i < endpoint_proto_count; i++) {
-        const struct endpoint_proto *proto = &endpoint_protos[i];
-        uint16_t port = proto->port == 443 ? https_port : proto->port;
-        if (strcmp(proto->service, c->service) != 0 || !is_published(c, port))
-            continue;
-        if (out->count == ENDPOINT_MAX)
-            return error_set(err, E_FAILED, "endpoints: the containers publish more than %d", ENDPOINT_MAX);
-        out->list[out->count++] = make_endpoint(c, proto, port);
-    }
+    if (strcmp(l->proto->service, c->service) != 0 || !is_published(c, l->port))
+        return 0;
+    if (out->count == ENDPOINT_MAX)
+        return error_set(err, E_FAILED, "endpoints: the containers publish more than %d", ENDPOINT_MAX);
+    out->list[out->count++] = make_endpoint(c, l);
     return 0;
 }
 
-int endpoint_derive(const struct docker_containers *containers, uint16_t https_port,
+static int derive_container(const struct docker_container *c, const struct endpoint_https *https,
+                            struct endpoint_list *out, struct error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; !rc && i < endpoint_proto_count; i++) {
+        const struct endpoint_proto *proto = &endpoint_protos[i];
+        bool has_twin = proto->proxy_port != proto->port;
+        struct listener direct = {proto, proto->port, 0}, behind = {proto, proto->proxy_port, 1};
+        if (!has_twin)
+            direct = (struct listener){proto, https->port, https->proxy};
+        rc = derive_listener(c, &direct, out, err);
+        if (!rc && has_twin)
+            rc = derive_listener(c, &behind, out, err);
+    }
+    return rc;
+}
+
+int endpoint_derive(const struct docker_containers *containers, const struct endpoint_https *https,
                     struct endpoint_list *out, struct error *err)
 {
     out->count = 0;
     for (size_t i = 0; i < containers->count; i++) {
         if (strcmp(containers->list[i].state, "running") != 0)
             continue;
-        int rc = derive_container(&containers->list[i], https_port, out, err);
+        int rc = derive_container(&containers->list[i], https, out, err);
         if (rc)
             return rc;
     }

@@ -139,6 +139,7 @@ struct attempt {
     bool is_smtp;
     unsigned agreed; /* replies that say yes: IMAP: all; SMTP: to AUTH and after it */
     bool denied;     /* the server said no; reply says how */
+    bool greeted;    /* IMAP: logged in without being asked for a password */
     char reply[160];
 };
 
@@ -214,7 +215,7 @@ static size_t on_line(char *line, size_t size, size_t count, void *ctx)
     else if (!a->is_smtp && len > 7 && line[4] == ' ' && isdigit((unsigned char)line[3]))
         take_reply(a, line, len, strncasecmp(line + 5, "OK", 2) == 0);
     else if (!a->is_smtp && len > 9 && strncasecmp(line, "* PREAUTH", 9) == 0)
-        take_reply(a, line, len, false);
+        a->greeted = true;
     return len;
 }
 
@@ -266,7 +267,7 @@ static bool set_options(struct attempt *a, const char *url)
            !curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L) &&
            !curl_easy_setopt(c, CURLOPT_PINNEDPUBLICKEY, run->pin) &&
            !curl_easy_setopt(c, CURLOPT_LOGIN_OPTIONS, "AUTH=PLAIN") &&
-           !curl_easy_setopt(c, CURLOPT_SASL_IR, 1L) && !curl_easy_setopt(c, CURLOPT_USERNAME, l->name) &&
+           !curl_easy_setopt(c, CURLOPT_USERNAME, l->name) &&
            !curl_easy_setopt(c, CURLOPT_PASSWORD, (const char *)l->password.data) &&
            !curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, "NOOP") &&
            !curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_line) &&
@@ -368,19 +369,21 @@ static int start(struct run *run, const struct endpoint *e, struct login_result 
 static void conclude(struct attempt *a, CURLcode rc)
 {
     bool accepted = a->agreed >= replies_to_login(a);
-    const char *hint = a->result->endpoint->proxy ? ENDPOINT_PROXY_HINT : "";
-    if (rc == CURLE_OK && accepted)
+    const char *hint = a->result->endpoint->proxy ? "; it " ENDPOINT_PROXY_HINT : "";
+    if (rc == CURLE_OK && a->greeted)
+        end(a, LOGIN_FAILED, "the server did not ask for name and password");
+    else if (rc == CURLE_OK && accepted)
         end(a, LOGIN_DONE, "%s", "");
     else if (rc == CURLE_SSL_PINNEDPUBKEYNOTMATCH)
         end(a, LOGIN_OTHER_KEY, "another key is served than the expected one: the password was not sent");
-    else if (a->denied)
+    else if (rc == CURLE_LOGIN_DENIED && a->denied)
         end(a, LOGIN_REFUSED, "%s", a->reply);
     else if (rc == CURLE_OK || rc == CURLE_LOGIN_DENIED)
         end(a, LOGIN_FAILED, "AUTH PLAIN is not announced");
     else if (rc == CURLE_OPERATION_TIMEDOUT)
-        end(a, LOGIN_FAILED, "no answer in time%s", hint);
+        end(a, LOGIN_FAILED, "no answer in time");
     else
-        end(a, LOGIN_FAILED, "%s%s", curl_easy_strerror(rc), hint);
+        end(a, LOGIN_FAILED, "%s%s%s%s", curl_easy_strerror(rc), a->denied ? ": " : "", a->reply, hint);
 }
 
 static void conclude_finished(struct run *run)

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <strings.h>
 
 #define CONF_BYTES (256 * 1024)
 
@@ -148,6 +149,7 @@ int mailcow_read(const char *path, struct mailcow *out, struct error *err)
         {.key = "COMPOSE_PROJECT_NAME"},
         {.key = "HTTPS_PORT"},
         {.key = "ADDITIONAL_SERVER_NAMES"},
+        {.key = "NGINX_USE_PROXY_PROTOCOL"},
     };
     AUTO_SECRET struct secret text = SECRET(CONF_BYTES); /* it holds mailcow's database passwords */
     snprintf(file, sizeof file, "%s/mailcow.conf", path);
@@ -166,6 +168,7 @@ int mailcow_read(const char *path, struct mailcow *out, struct error *err)
     rc = use_hostname(file, &v[0], out, err);
     if (!rc)
         rc = use_project(file, path, &v[1], out, err);
+    out->https_proxy = strcasecmp(v[4].value, "y") == 0 || strcasecmp(v[4].value, "yes") == 0;
     return rc ? rc : use_https_port(file, &v[2], out, err);
 }
 

@@ -7,12 +7,14 @@
 #include "common/want.h"
 #include "deployer/deploy_conf.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct mailcow {
     char hostname[254];      /* MAILCOW_HOSTNAME, lower case */
     char project[128];       /* COMPOSE_PROJECT_NAME, lower case as compose makes it */
     uint16_t https_port;     /* HTTPS_PORT: also nginx's port inside its container */
+    bool https_proxy;        /* NGINX_USE_PROXY_PROTOCOL: nginx expects a PROXY header */
     char server_names[512];  /* ADDITIONAL_SERVER_NAMES, as it is: nginx has them in its first server */
     char ssl_path[4096];     /* data/assets/ssl */
     char postfix_path[4096]; /* data/conf/postfix */

@@ -1,6 +1,7 @@
 #include "deployer/probe.h"
 
 #include "common/clock.h"
+#include "deployer/proxy_header.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -50,6 +51,8 @@ static bool compare(struct probe *p)
  */
 static bool fail_handshake(struct probe *p, const char *why)
 {
+    if (!p->outcome.heard && p->opts.proxy)
+        return over(p, VERIFY_HANDSHAKE, ENDPOINT_PROXY_HINT);
     if (!p->outcome.heard && p->tried > 1)
         return over(p, VERIFY_UNREACHABLE, "accepted, but not a word was said: %.120s", why);
     return over(p, VERIFY_HANDSHAKE, "%.120s", why);
@@ -88,6 +91,8 @@ static bool say(struct probe *p, const char *words)
 
 static bool hang_up(struct probe *p, const char *why)
 {
+    if (!p->outcome.heard && p->opts.proxy)
+        return over(p, VERIFY_UNREACHABLE, ENDPOINT_PROXY_HINT);
     if (!p->outcome.heard)
         return over(p, VERIFY_UNREACHABLE, "accepted, but not a word was said: %s", why);
     return over(p, VERIFY_DIALOGUE, "%s: %s", dialogue_awaited(&p->dialogue), why);
@@ -128,6 +133,9 @@ static bool connected(struct probe *p)
 {
     p->deadline_ms = clock_ms() + PROBE_PATIENCE_MS;
     p->events = POLLIN;
+    int cause = p->opts.proxy ? proxy_header_send(p->fd, p->opts.proxy) : 0;
+    if (cause)
+        return over(p, VERIFY_UNREACHABLE, "PROXY header: %s", strerror(cause));
     if (p->opts.dialogue == DIALOGUE_TLS)
         return start_tls(p);
     dialogue_init(&p->dialogue, p->opts.dialogue);

@@ -1,7 +1,7 @@
 /*
- * One probe: a TCP connection to the first address that accepts one, the protocol's dialogue up to TLS, a
- * full handshake, and the comparison of the leaf with what is expected. Non-blocking: the owner polls fd for
- * events until deadline_ms, and calls probe_step().
+ * One probe: a TCP connection to the first address that accepts one, a PROXY header where one is expected,
+ * the protocol's dialogue up to TLS, a full handshake, and the comparison of the leaf with what is expected.
+ * Non-blocking: the owner polls fd for events until deadline_ms, and calls probe_step().
  */
 #ifndef DEPLOYER_PROBE_H
 #define DEPLOYER_PROBE_H
@@ -27,6 +27,7 @@ struct probe_address {
 struct probe_opts {
     struct tls_context *tls;
     enum endpoint_dialogue dialogue;
+    unsigned proxy; /* version of the PROXY header to begin with; 0: none */
     const struct probe_address *addresses;
     size_t address_count;
     size_t first; /* the address to begin with; the others follow in turn */

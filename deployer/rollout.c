@@ -121,11 +121,12 @@ static int list_containers(struct rollout *r, struct error *err)
 static int find_endpoints(struct rollout *r, struct error *err)
 {
     const struct conf_list *configured = &r->host->conf->endpoints;
+    struct endpoint_https https = {r->host->mailcow.https_port, r->host->mailcow.https_proxy};
     int rc = 0;
     for (size_t i = 0; !rc && i < configured->count; i++)
         rc = endpoint_parse(configured->items[i], &r->endpoints, err);
     if (!rc && configured->count == 0)
-        rc = endpoint_derive(&r->containers, r->host->mailcow.https_port, &r->endpoints, err);
+        rc = endpoint_derive(&r->containers, &https, &r->endpoints, err);
     return rc;
 }
 
@@ -257,13 +258,15 @@ static bool applies(void *ctx, const struct endpoint *endpoint, size_t expectati
 
 static void tell(const struct rollout *r, const struct verify_result *v)
 {
+    char name[ENDPOINT_NAME_SIZE];
+    endpoint_name(name, v->endpoint);
     if (v->state == VERIFY_SERVED)
-        progress_say(r->progress, "verified endpoint=%s address=%s handshakes=%u us=%lld",
-                     v->endpoint->proto->name, v->address, v->probes, (long long)v->us);
+        progress_say(r->progress, "verified endpoint=%s address=%s handshakes=%u us=%lld", name, v->address,
+                     v->probes, (long long)v->us);
     else
-        progress_say(r->progress, "not-verified endpoint=%s address=%s us=%lld: %s: %s",
-                     v->endpoint->proto->name, v->address[0] ? v->address : "-", (long long)v->us,
-                     verify_state_str(v->state), v->detail);
+        progress_say(r->progress, "not-verified endpoint=%s address=%s us=%lld: %s: %s", name,
+                     v->address[0] ? v->address : "-", (long long)v->us, verify_state_str(v->state),
+                     v->detail);
 }
 
 static void on_verified(void *ctx, const struct verify_result *v)
@@ -325,10 +328,10 @@ void rollout_look_before(struct rollout *r)
 /* What is stable over a crash: protocol and container, or address. */
 static const char *listener(const struct endpoint *e, char *out, size_t size)
 {
-    char address[ENDPOINT_TEXT] = "";
+    char address[ENDPOINT_TEXT] = "", name[ENDPOINT_NAME_SIZE];
     if (!e->container[0] && e->address_count)
         endpoint_address_text(address, &e->addresses[0]);
-    snprintf(out, size, "%s@%s ", e->proto->name, e->container[0] ? e->container : address);
+    snprintf(out, size, "%s@%s ", endpoint_name(name, e), e->container[0] ? e->container : address);
     return out;
 }
 
@@ -388,9 +391,10 @@ static void describe_broken(struct rollout *r, size_t endpoint, size_t question)
 {
     const struct verify_result *v = &r->results[endpoint];
     const char *name = r->questions[question].name;
+    char endpoint_shown[ENDPOINT_NAME_SIZE];
     snprintf(r->broken_text, sizeof r->broken_text, "%s at %s worked before and does not any more (%s%s): %s",
-             v->endpoint->proto->name, v->address[0] ? v->address : "-", name ? "name " : "no name",
-             name ? name : "", v->detail);
+             endpoint_name(endpoint_shown, v->endpoint), v->address[0] ? v->address : "-",
+             name ? "name " : "no name", name ? name : "", v->detail);
 }
 
 /* unreachable: also those that do not answer at all. */

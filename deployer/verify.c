@@ -204,6 +204,7 @@ static bool start_one(struct run *run, struct target *t, int64_t now)
     struct probe_opts probe = {
         .tls = run->tls,
         .dialogue = t->endpoint->proto->dialogue,
+        .proxy = t->endpoint->proxy,
         .addresses = t->addresses,
         .address_count = t->address_count,
         .first = t->first,

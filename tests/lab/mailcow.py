@@ -22,7 +22,12 @@ RELOAD = {"postfix-mailcow": ["postfix", "reload"], "dovecot-mailcow": ["dovecot
 SERVICES = tuple(RELOAD)
 
 CONFIGURATION = ("mailcow.conf", "data/conf/postfix/main.cf", "data/conf/postfix/master.cf", "data/conf/dovecot/dovecot.conf",
-                 "data/assets/ssl/dhparams.pem")
+                 "data/conf/dovecot/auth/passwd-verify.lua", "data/conf/nginx/mailboxes", "data/assets/ssl/dhparams.pem")
+EXTRA = f"{PATH}/data/conf/dovecot/extra.conf"  # dovecot.conf includes it; there is none unless a test writes one
+MAILBOX, PASSWORD = "user@example.org", "lab"
+
+# What mailcow publishes only with its override for haproxy.
+HAPROXY = {"postfix-mailcow": (10025, 10465, 10587), "dovecot-mailcow": (10143, 10993, 10110, 10995, 14190)}
 
 # service -> (address in its network, published ports, options, command)
 SSL_MOUNT = f"--volume={SSL}:/etc/ssl/mail:ro"
@@ -36,6 +41,7 @@ COMPOSE = {
         f"--volume={PATH}/data/Dockerfiles/dovecot/docker-entrypoint.sh:/docker-entrypoint.sh:ro"], ["/docker-entrypoint.sh"]),
     "nginx-mailcow": (None, (80, 443), [
         SSL_MOUNT, "--network-alias=nginx", f"--env=MAILCOW_HOSTNAME={HOSTNAME}", "--stop-signal=SIGQUIT",
+        f"--volume={PATH}/data/conf/nginx:/etc/nginx/conf.d",
         f"--volume={PATH}/data/Dockerfiles/nginx/docker-entrypoint.sh:/docker-entrypoint.sh:ro"], ["/docker-entrypoint.sh"]),
     "acme-mailcow": (None, (), [
         "--env=SKIP_LETS_ENCRYPT=y", "--init", f"--volume={SSL}:/var/lib/acme"], ["sleep", "infinity"]),
@@ -47,6 +53,7 @@ class Mailcow:
 
     def __init__(self, host: Host, engine: docker.Docker):
         self.host, self.docker = host, engine
+        self.recreated: set[str] = set()  # services whose container is not as COMPOSE has it
         shutil.copytree(TREE, host.path(PATH))
         host.path(f"{PATH}/build-image").unlink()
         host.path(f"{PATH}/mailcow.conf").chmod(0o600)
@@ -69,9 +76,11 @@ class Mailcow:
             list(pool.map(self.create, COMPOSE))
         self.wait()
 
-    def create(self, service: str) -> None:
-        """Creates one service's container and starts it, as `compose up -d` does."""
-        address, ports, options, command = COMPOSE[service]
+    def create(self, service: str, *more: str, ports: tuple | None = None) -> None:
+        """Creates one service's container and starts it, as `compose up -d` does. more: options of docker run; ports: what
+        is published instead of mailcow's own."""
+        address, usual, options, command = COMPOSE[service]
+        ports = usual if ports is None else ports
         self.docker(
             "run", "--detach", "--restart=always", f"--name={self.name(service)}", f"--network={NETWORK}",
             f"--network-alias={service}", *([f"--ip={SUBNET}.{address}"] if address else []), "--dns=127.0.0.1",
@@ -80,7 +89,14 @@ class Mailcow:
             "--label=com.docker.compose.oneoff=False", "--label=com.docker.compose.container-number=1",
             f"--label=com.docker.compose.project.working_dir={PATH}",
             f"--label=com.docker.compose.project.config_files={PATH}/docker-compose.yml",
-            *(f"--publish={port}:{port}" for port in ports), *options, docker.IMAGE, *command)
+            *(f"--publish={port}:{port}" for port in ports), *options, *more, docker.IMAGE, *command)
+
+    def recreate(self, service: str, *more: str, ports: tuple | None = None) -> None:
+        """As an override in docker-compose.override.yml does it, until the next reset."""
+        self.recreated.add(service)
+        self.remove(service)
+        self.create(service, *more, ports=ports)
+        wait_for(lambda: ports_listening(self, service) >= set(COMPOSE[service][1]), f"{service} (see logs())", 30)
 
     @staticmethod
     def name(service: str) -> str:
@@ -129,7 +145,10 @@ class Mailcow:
 
     def reset(self, bundle: Bundle) -> None:
         """The tree as it came, with this pair installed; all containers run."""
-        changed = self._clean_ssl() + sum(self._restore(name) for name in CONFIGURATION)
+        for service in self.recreated:
+            self.remove(service)
+        self.recreated.clear()
+        changed = self._clean_ssl() + self._remove_extra() + sum(self._restore(name) for name in CONFIGURATION)
         if self.installed() != (bundle.fullchain, bundle.key):
             self.install(bundle)
         self.heal()
@@ -144,6 +163,11 @@ class Mailcow:
         for path in residents:
             shutil.rmtree(path) if path in folders else path.unlink()
         return len(folders)
+
+    def _remove_extra(self) -> bool:
+        present = self.host.exists(EXTRA)
+        self.host.path(EXTRA).unlink(missing_ok=True)
+        return present
 
     def _restore(self, name: str) -> bool:
         """Whether that was needed."""

@@ -49,6 +49,7 @@ static void has_a_default_for_everything(void **state)
     assert_int_equal(r.conf.require.count, 0);
     assert_int_equal(r.conf.optional.count, 0);
     assert_int_equal(r.conf.endpoints.count, 0);
+    assert_null(r.conf.login);
 }
 
 static void reads_every_key(void **state)
@@ -59,7 +60,8 @@ static void reads_every_key(void **state)
               "[mailcow]\npath = /m\nrequire = mail.example.org, *.example.net\n    example.com\n"
               "optional = nginx-mailcow\n[docker]\nhost = tcp://a.org:1\ncert_path = /c\n"
               "containers = nginx-mailcow=web, nginx-mailcow=web-2\n  dovecot-mailcow=a.b_c\n"
-              "[verify]\ntimeout = 1m\nendpoints = smtp://mail.example.org:25, imaps://[::1]\n");
+              "[verify]\ntimeout = 1m\nendpoints = smtp://mail.example.org:25, imaps://[::1]\n"
+              "login = /l\n");
     assert_int_equal(r.rc, 0);
     assert_string_equal(r.conf.state, "/s");
     assert_string_equal(r.conf.socket, "/s/s");
@@ -77,6 +79,7 @@ static void reads_every_key(void **state)
     assert_int_equal(r.conf.verify_timeout, 60);
     assert_int_equal(r.conf.endpoints.count, 2);
     assert_string_equal(r.conf.endpoints.items[1], "imaps://[::1]");
+    assert_string_equal(r.conf.login, "/l");
 }
 
 static void refuses_bad_values(void **state)
@@ -95,7 +98,7 @@ static void refuses_bad_values(void **state)
     refused(*state, "[verify]\nendpoints = http://a.org\n",
             ":2: endpoints = http://a.org: expected auto, or endpoints");
     refused(*state, "[verify]\nendpoint = auto\n",
-            ":2: unknown key endpoint in [verify]; there are timeout, endpoints");
+            ":2: unknown key endpoint in [verify]; there are timeout, endpoints, login");
     refused(*state, "[mailcow x]\npath = /a\n",
             ":1: unknown section [mailcow x]; there are [deploy], [mailcow], [docker], [verify], [sni NAME]");
 }

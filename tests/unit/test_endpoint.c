@@ -11,11 +11,13 @@
 #include <string.h>
 
 static struct endpoint_list list;
+static bool https_proxy; /* mailcow's NGINX_USE_PROXY_PROTOCOL */
 
 static int setup(void **state)
 {
     (void)state;
     memset(&list, 0, sizeof(list));
+    https_proxy = false;
     return 0;
 }
 
@@ -23,8 +25,8 @@ static int setup(void **state)
 static const char *shown(const struct endpoint *e)
 {
     static char out[9 * ENDPOINT_TEXT];
-    char address[ENDPOINT_TEXT];
-    int n = snprintf(out, sizeof(out), "%s", e->proto->name);
+    char address[ENDPOINT_TEXT], name[ENDPOINT_NAME_SIZE];
+    int n = snprintf(out, sizeof(out), "%s", endpoint_name(name, e));
     for (size_t i = 0; i < e->address_count; i++)
         n += snprintf(out + n, sizeof(out) - (size_t)n, " %s",
                       endpoint_address_text(address, &e->addresses[i]));
@@ -47,6 +49,15 @@ static void test_parse(void **state)
         {"pop3s://192.0.2.7:1", "pop3s 192.0.2.7:1"},
         {"sieve://[2001:db8::25]", "sieve [2001:db8::25]:4190"},
         {"https://[::1]:65535", "https [::1]:65535"},
+        {"smtp+proxy://192.0.2.7", "smtp+proxy 192.0.2.7:10025"},
+        {"smtps+proxy://192.0.2.7", "smtps+proxy 192.0.2.7:10465"},
+        {"submission+proxy://192.0.2.7", "submission+proxy 192.0.2.7:10587"},
+        {"imap+proxy://192.0.2.7", "imap+proxy 192.0.2.7:10143"},
+        {"imaps+proxy2://[::1]", "imaps+proxy2 [::1]:10993"},
+        {"pop3+proxy2://192.0.2.7", "pop3+proxy2 192.0.2.7:10110"},
+        {"pop3s+proxy2://192.0.2.7", "pop3s+proxy2 192.0.2.7:10995"},
+        {"sieve+proxy2://192.0.2.7:4190", "sieve+proxy2 192.0.2.7:4190"},
+        {"https+proxy://192.0.2.7", "https+proxy 192.0.2.7:443"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -69,6 +80,11 @@ static void test_parse_refuses(void **state)
         {"IMAPS://mail.example.org", "the protocol is none of"},
         {"://mail.example.org", "the protocol is none of"},
         {"smt://mail.example.org", "the protocol is none of"},
+        {"smtp+://mail.example.org", "the protocol is none of"},
+        {"smtp+proxy3://mail.example.org", "the protocol is none of"},
+        {"smtp+proxy22://mail.example.org", "the protocol is none of"},
+        {"smtp+proxy+proxy2://mail.example.org", "the protocol is none of"},
+        {"+proxy://mail.example.org", "the protocol is none of"},
         {"imaps://", "no host name"},
         {"imaps://:993", "no host name"},
         {"imaps://ma il", "no host name"},
@@ -146,8 +162,9 @@ static void publish(struct docker_container *c, const char *host_ip, uint16_t ho
 static void derive(struct docker_container *containers, size_t count, uint16_t https_port)
 {
     struct docker_containers all = {containers, count};
+    struct endpoint_https https = {.port = https_port, .proxy = https_proxy};
     struct error err;
-    assert_int_equal(endpoint_derive(&all, https_port, &list, &err), 0);
+    assert_int_equal(endpoint_derive(&all, &https, &list, &err), 0);
 }
 
 static void test_derive_mailcow(void **state)
@@ -205,6 +222,40 @@ static void test_derive_only_what_is_published(void **state)
     assert_string_equal(shown(&list.list[0]), "imaps 172.22.1.250:993 10.0.0.1:1993");
 }
 
+/* mailcow's HAPROXY override publishes them on the loopback address; sometimes nothing else is. */
+static void test_derive_behind_a_balancer(void **state)
+{
+    static const uint16_t ports[] = {10143, 10993, 10110, 10995, 14190, 993};
+    static const char *const expected[] = {
+        "imap+proxy 172.22.1.250:10143 127.0.0.1:10143",
+        "imaps 172.22.1.250:993 127.0.0.1:993",
+        "imaps+proxy 172.22.1.250:10993 127.0.0.1:10993",
+        "pop3+proxy 172.22.1.250:10110 127.0.0.1:10110",
+        "pop3s+proxy 172.22.1.250:10995 127.0.0.1:10995",
+        "sieve+proxy 172.22.1.250:14190 127.0.0.1:14190",
+        "smtp+proxy 127.0.0.1:2525",
+        "smtps+proxy 127.0.0.1:10465",
+        "submission+proxy 127.0.0.1:10587",
+        "https+proxy 127.0.0.1:8443",
+    };
+    struct docker_container c[] = {container("dovecot-mailcow", "running"),
+                                   container("postfix-mailcow", "running"),
+                                   container("nginx-mailcow", "running")};
+    (void)state;
+    add_address(&c[0], "172.22.1.250");
+    for (size_t i = 0; i < 6; i++)
+        publish(&c[0], "127.0.0.1", ports[i], ports[i]);
+    publish(&c[1], "127.0.0.1", 2525, 10025);
+    publish(&c[1], "127.0.0.1", 10465, 10465);
+    publish(&c[1], "127.0.0.1", 10587, 10587);
+    publish(&c[2], "127.0.0.1", 8443, 8443);
+    https_proxy = true;
+    derive(c, 3, 8443);
+    assert_int_equal(list.count, 10);
+    for (size_t i = 0; i < 10; i++)
+        assert_string_equal(shown(&list.list[i]), expected[i]);
+}
+
 static void test_derive_skips_what_does_not_run(void **state)
 {
     static const char *const states[] = {"created", "paused", "restarting", "exited", "dead", ""};
@@ -254,15 +305,16 @@ static void test_derive_bounds(void **state)
 {
     static struct docker_container c[ENDPOINT_MAX + 1];
     struct docker_containers all = {c, ENDPOINT_MAX + 1};
+    struct endpoint_https https = {.port = 443};
     struct error err;
     (void)state;
     for (size_t i = 0; i < ENDPOINT_MAX + 1; i++) {
         c[i] = container("nginx-mailcow", "running");
         publish(&c[i], "0.0.0.0", 443, 443);
     }
-    assert_int_equal(endpoint_derive(&all, 443, &list, &err), E_FAILED);
+    assert_int_equal(endpoint_derive(&all, &https, &list, &err), E_FAILED);
     all.count--;
-    assert_int_equal(endpoint_derive(&all, 443, &list, &err), 0);
+    assert_int_equal(endpoint_derive(&all, &https, &list, &err), 0);
     assert_int_equal(list.count, ENDPOINT_MAX);
 }
 
@@ -275,6 +327,7 @@ int main(void)
         cmocka_unit_test_setup(test_parse_escapes, setup),
         cmocka_unit_test_setup(test_derive_mailcow, setup),
         cmocka_unit_test_setup(test_derive_only_what_is_published, setup),
+        cmocka_unit_test_setup(test_derive_behind_a_balancer, setup),
         cmocka_unit_test_setup(test_derive_skips_what_does_not_run, setup),
         cmocka_unit_test_setup(test_derive_scaled, setup),
         cmocka_unit_test_setup(test_derive_many_addresses, setup),

@@ -72,6 +72,32 @@ static void has_defaults(void **state)
     assert_int_equal(m.https_port, 443);
 }
 
+/* As its bootstrap.py takes them. */
+static void knows_when_nginx_expects_a_proxy_header(void **state)
+{
+    static const struct {
+        const char *text;
+        bool expected;
+    } cases[] = {
+        {"", false},
+        {"NGINX_USE_PROXY_PROTOCOL=y\n", true},
+        {"NGINX_USE_PROXY_PROTOCOL=Yes\n", true},
+        {"NGINX_USE_PROXY_PROTOCOL=n\n", false},
+        {"NGINX_USE_PROXY_PROTOCOL=true\n", false},
+        {"NGINX_USE_PROXY_PROTOCOL=\n", false},
+        {"#NGINX_USE_PROXY_PROTOCOL=y\n", false},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[200];
+        struct mailcow m;
+        struct error err;
+        snprintf(text, sizeof text, HOST "%s", cases[i].text);
+        assert_int_equal(read_conf(*state, text, &m, &err), 0);
+        if (m.https_proxy != cases[i].expected)
+            fail_msg("%s", cases[i].text);
+    }
+}
+
 static void takes_quotes_off(void **state)
 {
     hostname_is(*state, "MAILCOW_HOSTNAME=\"mail.example.org\"\n", "mail.example.org");
@@ -429,6 +455,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_DIRECTORY(reads_what_mailcow_generates),
         WITH_DIRECTORY(has_defaults),
+        WITH_DIRECTORY(knows_when_nginx_expects_a_proxy_header),
         WITH_DIRECTORY(takes_quotes_off),
         WITH_DIRECTORY(reads_crlf_and_a_missing_last_line_end),
         WITH_DIRECTORY(takes_the_last_of_duplicates),

@@ -457,6 +457,38 @@ static int run_many(int timeout_ms, int connect_timeout_ms, bool once)
     return verify_run(&opts, results, &err);
 }
 
+/* ---- behind a balancer ---- */
+
+static void test_proxy_header(void **state)
+{
+    static const char *const script[] = {"S220 hello\r\n",    "CEHLO certsync.invalid\r\n",
+                                         "S250 STARTTLS\r\n", "CSTARTTLS\r\n",
+                                         "S220 go\r\n",       NULL};
+    (void)state;
+    for (unsigned version = 1; version <= 2; version++) {
+        struct plan direct = {.proxy = version}, talks = {.proxy = version, .script = script};
+        ask("imaps", start(&direct)->port)->proxy = version;
+        ask("smtp", start(&talks)->port)->proxy = version;
+    }
+    assert_int_equal(run(10000, true), 0);
+    for (size_t i = 0; i < 4; i++) {
+        expect_served(&results[i]);
+        assert_int_equal(servers[i].tally->surprises, 0);
+    }
+}
+
+/* As Dovecot does to whom it does not trust: it says nothing, so the text has to. */
+static void test_proxy_header_is_not_trusted(void **state)
+{
+    struct plan plan = {.behaviour = HANG_UP};
+    (void)state;
+    ask("imaps", start(&plan)->port)->proxy = 1;
+    ask("sieve", start(&plan)->port)->proxy = 2;
+    assert_int_equal(run(10000, true), 1);
+    expect(&results[0], VERIFY_HANDSHAKE, "haproxy_trusted_networks");
+    expect(&results[1], VERIFY_UNREACHABLE, "haproxy_trusted_networks");
+}
+
 static void test_more_than_run_at_once(void **state)
 {
     struct plan plan = {0};
@@ -538,6 +570,8 @@ int main(void)
         TEST(test_host_names),
         TEST(test_starttls),
         TEST(test_starttls_fails),
+        TEST(test_proxy_header),
+        TEST(test_proxy_header_is_not_trusted),
         TEST(test_more_than_run_at_once),
         TEST(test_probes_of_one_endpoint_are_bounded),
         TEST(test_unreachable_ends_the_sweep),
