@@ -38,6 +38,7 @@ COMPOSE = {
         f"--volume={PATH}/data/Dockerfiles/postfix/postfix.sh:/postfix.sh:ro"], ["/postfix.sh"]),
     "dovecot-mailcow": (250, (143, 993, 110, 995, 4190), [
         SSL_MOUNT, "--network-alias=dovecot", f"--volume={PATH}/data/conf/dovecot:/etc/dovecot",
+        "--dns-option=timeout:1", "--dns-option=attempts:1",  # nobody answers for a container that is stopped
         f"--volume={PATH}/data/Dockerfiles/dovecot/docker-entrypoint.sh:/docker-entrypoint.sh:ro"], ["/docker-entrypoint.sh"]),
     "nginx-mailcow": (None, (80, 443), [
         SSL_MOUNT, "--network-alias=nginx", f"--env=MAILCOW_HOSTNAME={HOSTNAME}", "--stop-signal=SIGQUIT",
