@@ -42,6 +42,16 @@ char *endpoint_name(char *out, const struct endpoint *e)
     return out;
 }
 
+char *endpoint_listener(char *out, const struct endpoint *e)
+{
+    char address[ENDPOINT_TEXT] = "", name[ENDPOINT_NAME_SIZE];
+    if (!e->container[0] && e->address_count)
+        endpoint_address_text(address, &e->addresses[0]);
+    snprintf(out, ENDPOINT_LISTENER_SIZE, "%s@%s", endpoint_name(name, e),
+             e->container[0] ? e->container : address);
+    return out;
+}
+
 static bool add_address(struct endpoint *e, const char *host, uint16_t port)
 {
     struct endpoint_address *a = &e->addresses[e->address_count];

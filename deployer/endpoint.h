@@ -67,6 +67,11 @@ char *endpoint_address_text(char *out, const struct endpoint_address *address);
 /* "imaps", "imaps+proxy", "imaps+proxy2": as it is configured. out: ENDPOINT_NAME_SIZE bytes. Returns out. */
 char *endpoint_name(char *out, const struct endpoint *e);
 
+#define ENDPOINT_LISTENER_SIZE 440
+/* "imaps@mailcowdockerized-dovecot-mailcow-1", or the address of a configured one: what names it in the
+ * state. out: ENDPOINT_LISTENER_SIZE bytes. Returns out. */
+char *endpoint_listener(char *out, const struct endpoint *e);
+
 /*
  * Parses one configured endpoint, `proto[+proxy|+proxy2]://host[:port]` (host may be a [v6] literal; the port
  * defaults to that of mailcow's listener), and appends it. E_CONFIG with what is wrong and an example of what

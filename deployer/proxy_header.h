@@ -3,9 +3,9 @@
  * balancer expects in front of everything else: version 1 is a line of text, version 2 binary. It names the
  * connection's own addresses, as a balancer would name its client's.
  *
- * Neither v1's UNKNOWN nor v2's LOCAL is written: Dovecot takes both, Postfix takes UNKNOWN and LOCAL for no
- * address and goes on with the balancer's, nginx likewise, but none of them then does what it does for a
- * client.
+ * UNKNOWN and LOCAL, for connections of a balancer's own, are not written: Postfix (3.7) hangs up on the one,
+ * and only what names addresses goes the way of clients. Every server that takes a version takes the
+ * addresses.
  */
 #ifndef DEPLOYER_PROXY_HEADER_H
 #define DEPLOYER_PROXY_HEADER_H

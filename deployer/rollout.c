@@ -1,6 +1,7 @@
 #include "deployer/rollout.h"
 #include "common/clock.h"
 #include "deployer/endpoint.h"
+#include "deployer/rollout_login.h"
 
 #include <string.h>
 
@@ -35,6 +36,7 @@ struct rollout {
     bool is_engine_lost;
     struct verify_result results[ENDPOINT_MAX];
     struct outcome outcome;
+    struct rollout_login *login;
     unsigned forbidden; /* bit i: reload_services[i] takes no command, only a restart */
     char broken_text[400];
 };
@@ -44,6 +46,14 @@ struct rollout {
 static bool is_primary(const struct want *want)
 {
     return strcmp(want->id, WANT_PRIMARY) == 0;
+}
+
+static const char *primary_expected(const struct rollout *r)
+{
+    size_t i = 0;
+    while (!is_primary(r->pairs[i].want))
+        i++;
+    return r->pairs[i].expected;
 }
 
 /* A wildcard is asked for by a name that it covers. */
@@ -99,6 +109,7 @@ void rollout_free(struct rollout *r)
     if (!r)
         return;
     docker_free(r->docker);
+    rollout_login_free(r->login);
     docker_containers_free(&r->containers);
     free(r->questions);
     free(r->now);
@@ -143,7 +154,8 @@ int rollout_survey(struct rollout *r, struct error *err)
     size_t cells = r->endpoints.count * r->question_count + 1;
     r->now = calloc(cells, sizeof *r->now);
     r->before = calloc(cells, sizeof *r->before);
-    return r->now && r->before ? 0 : error_memory(err);
+    return r->now && r->before ? rollout_login_new(&r->login, r->host, &r->endpoints, r->progress, err)
+                               : error_memory(err);
 }
 
 static bool is_of(const struct docker_container *c, const struct endpoint *e)
@@ -322,17 +334,15 @@ static const struct verify_cell *row_of(const struct rollout *r, const struct ve
 void rollout_look_before(struct rollout *r)
 {
     ask(r, NULL, true, true, r->before);
+    rollout_login_before(r->login, primary_expected(r));
     r->has_before = true;
 }
 
-/* What is stable over a crash: protocol and container, or address. */
-static const char *listener(const struct endpoint *e, char *out, size_t size)
+/* What is stable over a crash: protocol and container, or address; with the space that follows it. */
+static const char *listener(const struct endpoint *e, char *out)
 {
-    char address[ENDPOINT_TEXT] = "", name[ENDPOINT_NAME_SIZE];
-    if (!e->container[0] && e->address_count)
-        endpoint_address_text(address, &e->addresses[0]);
-    snprintf(out, size, "%s@%s ", endpoint_name(name, e), e->container[0] ? e->container : address);
-    return out;
+    endpoint_listener(out, e);
+    return strcat(out, " ");
 }
 
 static bool was_down(const struct rollout *r, size_t endpoint)
@@ -346,30 +356,33 @@ static bool was_down(const struct rollout *r, size_t endpoint)
 
 void rollout_down_before(const struct rollout *r, char *out, size_t size)
 {
-    char text[ENDPOINT_TEXT + 64];
+    char text[ENDPOINT_LISTENER_SIZE + 1];
     snprintf(out, size, "%s", r->has_before ? "" : "?");
     for (size_t i = 0; r->has_before && i < r->endpoints.count; i++) {
         size_t n = strlen(out);
         if (!was_down(r, i))
             continue;
-        if (n + strlen(listener(&r->endpoints.list[i], text, sizeof text)) >= size) {
+        if (n + strlen(listener(&r->endpoints.list[i], text)) >= size) {
             snprintf(out, size, "?"); /* half the list would accuse the other half */
             return;
         }
         strcpy(out + n, text);
     }
+    if (r->has_before)
+        rollout_login_note(r->login, out, size);
 }
 
 void rollout_recall_before(struct rollout *r, const char *down_before)
 {
-    char text[ENDPOINT_TEXT + 64];
+    char text[ENDPOINT_LISTENER_SIZE + 1];
     r->has_before = strcmp(down_before, "?") != 0;
     for (size_t i = 0; i < r->endpoints.count; i++) {
-        bool down = strstr(down_before, listener(&r->endpoints.list[i], text, sizeof text)) != NULL;
+        bool down = strstr(down_before, listener(&r->endpoints.list[i], text)) != NULL;
         for (size_t q = 0; q < r->question_count; q++)
             r->before[i * r->question_count + q] =
                 (struct verify_cell){.applies = true, .state = down ? VERIFY_UNREACHABLE : VERIFY_SERVED};
     }
+    rollout_login_recall(r->login, down_before);
 }
 
 bool rollout_knows_before(const struct rollout *r)
@@ -638,9 +651,8 @@ static bool is_served(const struct rollout *r)
     return true;
 }
 
-enum rollout_result rollout_run(struct rollout *r, enum reload_level level)
+static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
 {
-    r->outcome = (struct outcome){.result = OUTCOME_UNCHANGED};
     reload_all(r, level);
     if (!restart_forbidden(r))
         return ROLLOUT_BROKEN;
@@ -660,6 +672,16 @@ enum rollout_result rollout_run(struct rollout *r, enum reload_level level)
     if (!is_served(r))
         return ROLLOUT_SHORT;
     return r->outcome.result > OUTCOME_DEPLOYED ? ROLLOUT_SHORT : ROLLOUT_SERVED;
+}
+
+enum rollout_result rollout_run(struct rollout *r, enum reload_level level)
+{
+    r->outcome = (struct outcome){.result = OUTCOME_UNCHANGED};
+    enum rollout_result result = bring_up(r, level);
+    if (result != ROLLOUT_BROKEN && !r->is_engine_lost &&
+        rollout_login_broke(r->login, primary_expected(r), r->broken_text, sizeof r->broken_text))
+        result = ROLLOUT_BROKEN;
+    return result;
 }
 
 /* ---- results ---- */
