@@ -34,7 +34,7 @@ HEADERS  := $(wildcard common/*.h pusher/*.h deployer/*.h)
 UNIT     := $(wildcard tests/unit/test_*.c)
 obj       = $(patsubst %.c,$(O)/%.o,$(1))
 
-LIBS_COMMON   := -lcrypto -linih -ljansson -lsystemd
+LIBS_COMMON   := -lcrypto -linih -ljansson -lseccomp -lsystemd
 LIBS_PUSHER   := -lssh2
 LIBS_DEPLOYER := -lssl -lcurl
 
@@ -95,7 +95,7 @@ install: all ## install into DESTDIR below PREFIX (/usr/local)
 
 # ---- tests; they need root, and install the Debian packages that they need ----
 
-PACKAGES_BUILD := gcc libc6-dev make libssh2-1-dev libssl-dev libsystemd-dev libinih-dev libcurl4-openssl-dev libjansson-dev
+PACKAGES_BUILD := gcc libc6-dev make libssh2-1-dev libssl-dev libsystemd-dev libinih-dev libcurl4-openssl-dev libjansson-dev libseccomp-dev
 PACKAGES_TEST  := clang libcmocka-dev mandoc shellcheck strace systemd valgrind $(shell sed 's/#.*//' tests/lab/packages)
 
 # Installs what is missing of the packages named, and asks for nothing when nothing is.
@@ -131,9 +131,14 @@ lint: ## build with gcc and clang, warnings being errors
 UNIT_O    := $(O)/unit
 UNIT_RUNS := $(patsubst tests/unit/%.c,$(UNIT_O)/tests/unit/%.run,$(UNIT))
 
+# What looks at freed memory, or at a limit of memory, can do so only without sanitizers.
+PLAIN_O    := $(O)/unit-plain
+PLAIN_RUNS := $(patsubst %,$(PLAIN_O)/tests/unit/test_%.run,cert judge_confined secret)
+
 .PHONY: unit
 unit: ## the unit tests, under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) O=$(UNIT_O) SANITIZE=1 $(UNIT_RUNS)
+	$(MAKE) O=$(PLAIN_O) $(PLAIN_RUNS)
 
 %.run: % $(O)/fixtures/made
 	FIXTURES=$(O)/fixtures $<

@@ -14,6 +14,8 @@ CLEANUP_DEFINE(BIO *, BIO_free_all)
 #define AUTO_BIO CLEANUP(BIO_free_allp)
 CLEANUP_DEFINE(EVP_MD_CTX *, EVP_MD_CTX_free)
 #define AUTO_MD_CTX CLEANUP(EVP_MD_CTX_freep)
+CLEANUP_DEFINE(PKCS8_PRIV_KEY_INFO *, PKCS8_PRIV_KEY_INFO_free)
+#define AUTO_PKCS8 CLEANUP(PKCS8_PRIV_KEY_INFO_freep)
 CLEANUP_DEFINE(GENERAL_NAMES *, GENERAL_NAMES_free)
 #define AUTO_GENERAL_NAMES CLEANUP(GENERAL_NAMES_freep)
 
@@ -40,6 +42,7 @@ static void *wiping_realloc(void *p, size_t size, const char *file, int line)
 void cert_init(void)
 {
     CRYPTO_set_mem_functions(wiping_malloc, wiping_realloc, wiping_free);
+    OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
 }
 
 /* ---- parsing ---- */
@@ -84,6 +87,25 @@ static int add_certificate(struct parts *parts, const unsigned char *der, long l
     return 0;
 }
 
+/*
+ * Of a DSA or DH key OpenSSL computes the public half while it parses, by an exponentiation in a group of any
+ * size: a bundle has room for hours of it. Keys of unknown kinds are no better.
+ */
+static bool is_parsed_quickly(const unsigned char *der, long len)
+{
+    static const int kinds[] = {NID_rsaEncryption, NID_rsassaPss, NID_X9_62_id_ecPublicKey,
+                                NID_ED25519,       NID_ED448,     NID_X25519,
+                                NID_X448};
+    AUTO_PKCS8 PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &der, len);
+    const ASN1_OBJECT *kind = NULL;
+    if (!info || !PKCS8_pkey_get0(&kind, NULL, NULL, NULL, info))
+        return true; /* not PKCS#8: the older forms hold the public half */
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (OBJ_obj2nid(kind) == kinds[i])
+            return true;
+    return false;
+}
+
 static int add_key(struct parts *parts, const char *label, const char *header, const unsigned char *der,
                    long len, struct error *err)
 {
@@ -96,6 +118,10 @@ static int add_key(struct parts *parts, const char *label, const char *header, c
     }
     if (parts->key)
         return 0;
+    if (!is_parsed_quickly(der, len)) {
+        error_set(err, E_FAILED, "the private key is neither RSA nor EC nor Ed25519");
+        return CERT_KEY_KIND;
+    }
     parts->key = d2i_AutoPrivateKey(NULL, &p, len);
     if (!parts->key || p != der + len)
         return malformed(err, "the private key", "trailing bytes");

@@ -42,6 +42,7 @@ enum cert_fault {
     CERT_NO_KEY,        /* no private key, but one was wanted */
     CERT_ENCRYPTED_KEY, /* the private key is encrypted */
     CERT_SEVERAL_KEYS,  /* more than one private key */
+    CERT_KEY_KIND,      /* a private key of a kind that no TLS server uses */
     CERT_MALFORMED,     /* PEM or DER that cannot be parsed */
     CERT_TOO_MANY,      /* more than CERT_MAX_CERTIFICATES */
     CERT_KEY_MISMATCH,  /* no certificate belongs to the private key */
@@ -54,7 +55,7 @@ enum cert_want_key {
 
 /*
  * To be called once, before anything else of this module: makes OpenSSL wipe what it frees (OpenSSL 3.0
- * otherwise leaves copies of private keys in the heap).
+ * otherwise leaves copies of private keys in the heap), and read its openssl.cnf while files can be opened.
  */
 void cert_init(void);
 

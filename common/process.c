@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NOBODY 65534
@@ -17,6 +18,7 @@ bool process_limit(int resource, rlim_t value)
 void process_protect(void)
 {
     cert_init();
+    tzset();
     prctl(PR_SET_DUMPABLE, 0);
     process_limit(RLIMIT_CORE, 0);
     signal(SIGPIPE, SIG_IGN);

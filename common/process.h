@@ -7,10 +7,21 @@
 #include <stdbool.h>
 #include <sys/resource.h>
 
+/* The build has AddressSanitizer, which reserves terabytes of address space and makes system calls of its
+ * own: confinement leaves it room. */
+#if defined(__SANITIZE_ADDRESS__)
+#define PROCESS_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PROCESS_SANITIZED
+#endif
+#endif
+
 /*
  * What every program does first. Private keys pass through the process: from here on nobody of the same user
  * may look into it, nothing of it lands in a core file, and OpenSSL wipes what it frees. A peer that goes
- * away is an error of write(2), not a signal.
+ * away is an error of write(2), not a signal. What libraries would read when they first need it (openssl.cnf,
+ * the time zone) is read now: a confined child can open nothing.
  */
 void process_protect(void);
 

@@ -42,6 +42,8 @@ static enum judge_reason reason_of_fault(int fault)
         return JUDGE_ENCRYPTED_KEY;
     case CERT_KEY_MISMATCH:
         return JUDGE_KEY_MISMATCH;
+    case CERT_KEY_KIND:
+        return JUDGE_KEY_UNUSABLE;
     default:
         return JUDGE_MALFORMED;
     }

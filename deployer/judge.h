@@ -62,11 +62,14 @@ void judge_verdict_wipe(struct judge_verdict *v);
 #define AUTO_VERDICT CLEANUP(judge_verdict_wipe)
 
 /*
- * The same in a child process that holds no descriptor but its answer, no privilege and no more than
- * JUDGE_SECONDS and JUDGE_MEMORY: a crash or a timeout there is JUDGE_CRASHED.
+ * The same in a child process that holds no descriptor but its answer, no privilege, no system call but what
+ * it needs to think and answer, and no more than JUDGE_SECONDS, JUDGE_CPU_SECONDS and JUDGE_MEMORY: a crash
+ * or a timeout there is JUDGE_CRASHED. process_protect must have been called, since libraries can read none
+ * of their files there.
  */
-#define JUDGE_SECONDS 10
-#define JUDGE_MEMORY  (256UL * 1024 * 1024)
+#define JUDGE_SECONDS     10
+#define JUDGE_CPU_SECONDS 2 /* a chain of RSA-4096 takes 20 ms */
+#define JUDGE_MEMORY      (256UL * 1024 * 1024)
 int judge_confined(const void *bundle, size_t len, const struct judge_policy *policy, time_t now,
                    struct judge_verdict *out, struct error *err);
 

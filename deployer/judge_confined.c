@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/io.h"
 #include "common/process.h"
+#include "common/sandbox.h"
 #include "common/text.h"
 #include "deployer/judge.h"
 
@@ -13,15 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* AddressSanitizer reserves terabytes of address space. */
-#if defined(__SANITIZE_ADDRESS__)
-#define UNLIMITED_MEMORY
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNLIMITED_MEMORY
-#endif
-#endif
-
 struct reply {
     int rc;
     struct error err;
@@ -30,18 +22,21 @@ struct reply {
 
 static bool limit_memory(void)
 {
-#ifdef UNLIMITED_MEMORY
+#ifdef PROCESS_SANITIZED
     return true;
 #else
     return process_limit(RLIMIT_AS, JUDGE_MEMORY);
 #endif
 }
 
+/* Its answer. */
+static const struct sandbox_call calls[] = {{.name = "write"}, {.name = NULL}};
+
 /* Leaves descriptor 0 (the answer) and nothing else; no further one can be opened. */
 static bool confine(int answer_fd)
 {
     return dup2(answer_fd, 0) == 0 && !process_confine(1) && process_limit(RLIMIT_FSIZE, 0) &&
-           process_limit(RLIMIT_CPU, JUDGE_SECONDS) && limit_memory();
+           process_limit(RLIMIT_CPU, JUDGE_CPU_SECONDS) && limit_memory() && !sandbox_enter(calls);
 }
 
 static void child(int answer_fd, const void *bundle, size_t len, const struct judge_policy *policy,
@@ -138,5 +133,7 @@ int judge_confined(const void *bundle, size_t len, const struct judge_policy *po
         ;
     if (rc < 0)
         return crashed(out, rc == E_TEMPORARY ? "took too long" : "said too much");
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+        return crashed(out, "tried a forbidden system call");
     return unpack(&answer, out, err);
 }

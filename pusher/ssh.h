@@ -3,10 +3,10 @@
  *
  * The child resolves, connects, and then gives up everything but the socket, a stream and an event channel to
  * its parent (no other descriptor can be open or opened: RLIMIT_NOFILE; not dumpable; no new privileges;
- * another uid if it was root) before libssh2 reads the first byte of the peer, since libssh2 1.10 parses the
- * key exchange before the host key can be checked. The host key must be pinned by known_hosts; there is no
- * trust on first use, no password, no agent. When the forced command runs, bytes written to ssh_fd() reach
- * its stdin and its stdout can be read there.
+ * another uid if it was root; no system call but those on its descriptors) before libssh2 reads the first
+ * byte of the peer, since libssh2 1.10 parses the key exchange before the host key can be checked. The host
+ * key must be pinned by known_hosts; there is no trust on first use, no password, no agent. When the forced
+ * command runs, bytes written to ssh_fd() reach its stdin and its stdout can be read there.
  *
  * The exit status of the remote command means nothing here (libssh2 reports 0 when none arrived): success is
  * what the stream says.
@@ -53,7 +53,7 @@ struct ssh_opts {
  * cannot be confined. Each cause has its own sentence.
  *
  * The child inherits a copy of the parent's memory: open the session before private keys of certificates are
- * read.
+ * read. process_protect must have been called: libraries can read none of their files in the child.
  */
 int ssh_open(struct ssh **out, const struct ssh_opts *opts, struct error *err);
 

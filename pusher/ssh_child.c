@@ -1,10 +1,13 @@
 /* The child process of a session: its descriptors, its confinement, its report. */
 #include "common/clock.h"
 #include "common/process.h"
+#include "common/sandbox.h"
 #include "pusher/ssh_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,12 +77,32 @@ static bool die_with_parent(const struct ssh_job *job)
     return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && getppid() == job->parent;
 }
 
+/* Bytes over the descriptors that are there; libssh2 looks at the socket's mode. */
+static const struct sandbox_call calls[] = {
+    {.name = "recvfrom"},
+    {.name = "sendto"},
+    {.name = "poll"},
+    {.name = "shutdown"},
+    {.name = "setsockopt", .argument = 2, .value = TCP_QUICKACK},
+    {.name = "fcntl", .argument = 1, .value = F_GETFL},
+    {.name = "fcntl", .argument = 1, .value = F_SETFL},
+    /* elsewhere than on amd64 */
+    {.name = "ppoll"},
+    {.name = "ppoll_time64"},
+    {.name = "recv"},
+    {.name = "send"},
+    {.name = "fcntl64"},
+    {.name = NULL},
+};
+
 /* From here on the peer's bytes are parsed. */
 static int confine(struct ssh_child *c, int socket)
 {
     const char *failed = dup2(socket, SSH_FD_SOCKET) < 0 ? "dup2" : process_confine(SSH_FD_COUNT);
     if (!failed && !die_with_parent(c->job))
         failed = "prctl";
+    if (!failed)
+        failed = sandbox_enter(calls);
     if (!failed)
         return 0;
     return error_set(&c->err, E_FAILED, "session process: cannot be confined: %s: %s", failed,

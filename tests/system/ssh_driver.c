@@ -8,6 +8,7 @@
  */
 #include "common/error.h"
 #include "common/io.h"
+#include "common/process.h"
 #include "common/secret.h"
 #include "pusher/ssh.h"
 
@@ -15,7 +16,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -96,7 +96,7 @@ int main(int argc, char **argv)
     struct error err = {0};
     bool close_at_once = false;
     int option;
-    signal(SIGPIPE, SIG_IGN);
+    process_protect(); /* as the worker does */
     while ((option = getopt(argc, argv, "xc:h:s:")) != -1) {
         int *slot = option == 'c'   ? &opts.connect_timeout_ms
                     : option == 'h' ? &opts.handshake_timeout_ms

@@ -207,6 +207,7 @@ def test_child_is_confined(sshd, uid):
     assert re.search(r"^Groups:\s*$", status, re.M)
     assert re.search(r"^CapPrm:\t0+$", status, re.M)
     assert re.search(r"^NoNewPrivs:\t1$", status, re.M)
+    assert re.search(r"^Seccomp:\t2$", status, re.M)
     assert re.search(r"^Max open files +3 +3 ", limits, re.M)
     assert re.search(r"^Max core file size +0 +0 ", limits, re.M)
     assert re.search(r"^Max processes +0 +0 ", limits, re.M)

@@ -1,6 +1,7 @@
 /*
- * Preloaded into the product under valgrind: limits that would end valgrind itself, and not the product, are
- * accepted and not set. All other limits, and everything else of the confinement, are as they are without it.
+ * Preloaded into the product under valgrind: limits and filters that would end valgrind itself, and not the
+ * product, are accepted and not set. All other limits, and everything else of the confinement, are as they
+ * are without it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,4 +24,10 @@ int setrlimit(__rlimit_resource_t resource, const struct rlimit *limits)
     default:
         return real(resource, limits);
     }
+}
+
+int seccomp_load(const void *filter)
+{
+    (void)filter;
+    return 0;
 }

@@ -105,6 +105,14 @@ def keys(w: Writer, ca: CA) -> None:
     w.refused("key-forged-rsa", ca.issue(NAME, key="rsa2048").with_forged_key())
 
 
+def huge_dsa_key() -> str:
+    """Its public half is missing, and takes hours to compute; the numbers need not be primes for that."""
+    p, g, x = (1 << 99_999) + 1, (1 << 99_990) - 1, (1 << 99_980) - 1
+    group = pki.der_sequence(*map(pki.der_integer, (p, (1 << 255) + 1, g)))
+    algorithm = pki.der_sequence(pki.der(0x06, bytes.fromhex("2a8648ce380401")), group)
+    return pki.pem("PRIVATE KEY", pki.der_sequence(pki.der_integer(0), algorithm, pki.der(0x04, pki.der_integer(x))))
+
+
 def key_files(w: Writer, ca: CA, good: Bundle) -> None:
     key = good.private_key()
     other = pki.key_pem(pki.new_key("p256"))
@@ -125,6 +133,7 @@ def key_files(w: Writer, ca: CA, good: Bundle) -> None:
     w.refused("key-trailing", good.fullchain + pki.pem("PRIVATE KEY", key_der(key) + b"\0"))
     w.refused("key-garbage", good.fullchain + pki.pem("PRIVATE KEY", b"no key at all"))
     w.refused("key-empty", good.fullchain + pki.pem("PRIVATE KEY", b""))
+    w.refused("key-dsa", good.fullchain + huge_dsa_key())
     w.refused("parameters-empty", good.fullchain + pki.pem("EC PARAMETERS", b"") + good.key)
     w.good("key-first", good, good.key + good.fullchain)
     w.good("key-between", good, good.cert + good.key + good.chain)

@@ -53,6 +53,7 @@ static void test_faults(void **state)
         {"certificates-17", CERT_TOO_MANY},
         {"key-wrong", CERT_KEY_MISMATCH},
         {"key-wrong-kind", CERT_KEY_MISMATCH},
+        {"key-dsa", CERT_KEY_KIND},
     };
     (void)state;
     for (size_t i = 0; i < COUNT(faults); i++) {

@@ -10,18 +10,31 @@
 #include "deployer/judge.h"
 #undef JUDGE_SECONDS
 #define JUDGE_SECONDS 1
+#include "common/sandbox.h"
+static const char *enter_sandbox(const struct sandbox_call *calls);
+#define sandbox_enter enter_sandbox
 #include "deployer/judge_confined.c"
+#undef sandbox_enter
 
 #include "common/text.h"
+#include "tests/unit/forbidden.h"
 
 #include <dirent.h>
+#include <linux/futex.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #define FINGERPRINT "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static void (*conduct)(struct judge_verdict *out);
 static int conduct_result;
+static bool without_sandbox; /* shows the confinement below it */
+
+static const char *enter_sandbox(const struct sandbox_call *list)
+{
+    return without_sandbox ? NULL : sandbox_enter(list);
+}
 
 int rogue_judge(const void *bundle, size_t len, const struct judge_policy *policy, time_t now,
                 struct judge_verdict *out, struct error *err)
@@ -89,7 +102,7 @@ static void look_around(struct judge_verdict *out)
     REFUSE_UNLESS(out, limited_to(RLIMIT_CORE, 0));
     REFUSE_UNLESS(out, limited_to(RLIMIT_NPROC, 0));
     REFUSE_UNLESS(out, limited_to(RLIMIT_FSIZE, 0));
-    REFUSE_UNLESS(out, limited_to(RLIMIT_CPU, JUDGE_SECONDS));
+    REFUSE_UNLESS(out, limited_to(RLIMIT_CPU, JUDGE_CPU_SECONDS));
     REFUSE_UNLESS(out, prctl(PR_GET_DUMPABLE) == 0);
     REFUSE_UNLESS(out, prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
     REFUSE_UNLESS(out, getresuid(&r, &e, &s) == 0 && r && e && s);
@@ -117,7 +130,47 @@ static void test_reaches_nothing(void **state)
     (void)state;
     if (geteuid() != 0)
         skip();
+    without_sandbox = true;
     accepts(look_around);
+    without_sandbox = false;
+}
+
+static bool enter(void)
+{
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    return null >= 0 && confine(null);
+}
+
+static void test_calls_nothing(void **state)
+{
+    (void)state;
+    static const char *const allowed[] = {"write", NULL};
+    assert_allows_only(enter, allowed);
+}
+
+static void open_a_file(struct judge_verdict *out)
+{
+    (void)out;
+    (void)!open("/etc/passwd", O_RDONLY);
+}
+
+/* What libraries read when they first need it, they have read before. */
+static void use_libraries(struct judge_verdict *out)
+{
+    char when[TEXT_TIME_SIZE], digest[65];
+    REFUSE_UNLESS(out, cert_sha256(digest, "", 0) && *text_time(when, 0));
+}
+
+static void test_needs_no_file(void **state)
+{
+    (void)state;
+    accepts(use_libraries);
+}
+
+static void test_forbidden_call(void **state)
+{
+    (void)state;
+    crashes(open_a_file, "the judge tried a forbidden system call on it");
 }
 
 static void take_memory(struct judge_verdict *out)
@@ -130,7 +183,7 @@ static void take_memory(struct judge_verdict *out)
 static void test_memory_is_limited(void **state)
 {
     (void)state;
-#ifdef UNLIMITED_MEMORY
+#ifdef PROCESS_SANITIZED
     skip();
 #endif
     accepts(take_memory);
@@ -183,9 +236,8 @@ static void test_without_standard_descriptors(void **state)
 
 static void fault(struct judge_verdict *out)
 {
-    (void)out;
-    signal(SIGSEGV, SIG_DFL); /* a sanitizer would explain it at length */
-    raise(SIGSEGV);
+    const char *volatile nowhere = (const char *)8;
+    out->why[0] = *nowhere;
 }
 
 static void leave(struct judge_verdict *out)
@@ -196,9 +248,10 @@ static void leave(struct judge_verdict *out)
 
 static void wait_for_ever(struct judge_verdict *out)
 {
+    static int word;
     (void)out;
     for (;;)
-        pause();
+        syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL);
 }
 
 static void close_and_wait(struct judge_verdict *out)
@@ -223,7 +276,9 @@ static void talk_without_end(struct judge_verdict *out)
 static void test_crash(void **state)
 {
     (void)state;
+    void (*handler)(int) = signal(SIGSEGV, SIG_DFL); /* cmocka's or a sanitizer's would want to say more */
     crashes(fault, "the judge died on it");
+    signal(SIGSEGV, handler);
     crashes(leave, "the judge died on it");
 }
 
@@ -238,8 +293,10 @@ static void test_hang(void **state)
 static void test_hang_after_closing(void **state)
 {
     (void)state;
+    without_sandbox = true;
     crashes(close_and_wait, "the judge died on it");
     crashes(stop, "the judge died on it");
+    without_sandbox = false;
 }
 
 static void test_flood(void **state)
@@ -404,6 +461,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reaches_nothing),
+        cmocka_unit_test(test_calls_nothing),
+        cmocka_unit_test(test_needs_no_file),
+        cmocka_unit_test(test_forbidden_call),
         cmocka_unit_test(test_memory_is_limited),
         cmocka_unit_test(test_parent_keeps_nothing),
         cmocka_unit_test(test_without_standard_descriptors),
@@ -415,5 +475,6 @@ int main(void)
         cmocka_unit_test(test_lies),
         cmocka_unit_test(test_lying_error),
     };
+    process_protect();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
