@@ -5,7 +5,8 @@ O       ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
 PYTHON  ?= /usr/bin/python3
-# SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (use another O= with it).
+# SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (use another O= with it); SANITIZE=fuzzer, with
+# clang, also with libFuzzer's instrumentation.
 SANITIZE ?=
 
 BINDIR     = $(PREFIX)/bin
@@ -21,7 +22,8 @@ CFLAGS   ?= -O2 -g
 WARN     := -Wall -Wextra -Wshadow -Wpointer-arith -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes \
             -Wwrite-strings -Wundef -Wformat=2 -Wvla -Wimplicit-fallthrough -Wunused -Wconversion -Wno-sign-conversion
 HARDEN   := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
-SANFLAGS := $(if $(SANITIZE),-fsanitize=address$(,)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -U_FORTIFY_SOURCE)
+SANFLAGS := $(if $(SANITIZE),-fsanitize=address$(,)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -U_FORTIFY_SOURCE) \
+            $(if $(filter fuzzer,$(SANITIZE)),-fsanitize=fuzzer-no-link)
 CPPALL   := -std=gnu11 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -I. $(CPPFLAGS)
 CALL      = $(CPPALL) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS) -MMD -MP
 LDALL     = $(SANFLAGS) -pie -Wl,-z,relro,-z,now,--as-needed $(LDFLAGS)
@@ -80,6 +82,24 @@ define install_text
 	for f in $(1); do $(SUBST) $$f > $(DESTDIR)$(2)/$${f##*/} && chmod 644 $(DESTDIR)$(2)/$${f##*/} || exit 1; done
 endef
 
+# Fuzz targets: fuzz_x under libFuzzer, replay_x on a folder of inputs. I/O with a peer is replaced (tests/fuzz/stream.c),
+# and what a target defines itself is not taken from the archive.
+$(O)/product.a: $(call obj,$(PUSHER) $(DEPLOYER))
+	rm -f $@ && $(AR) rcs $@ $^
+
+# Coverage is that of the product.
+$(O)/tests/fuzz/%.o: SANFLAGS := $(filter-out -fsanitize=fuzzer-no-link,$(SANFLAGS))
+
+FUZZ_OBJ  = $(call obj,$(addprefix tests/fuzz/,fuzz.c openssl.c pem.c stream.c)) $(O)/product.a $(O)/common.a
+FUZZ_LINK = $(CC) $(LDALL) -Wl,--wrap=ERR_clear_error,--wrap=recv,--wrap=send,--wrap=poll,--wrap=fcntl
+FUZZ_LIBS = $(LIBS_PUSHER) $(LIBS_DEPLOYER) $(LIBS_COMMON)
+
+$(O)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
+	$(FUZZ_LINK) -fsanitize=fuzzer -o $@ $^ $(FUZZ_LIBS)
+
+$(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/replay.o $(O)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
+	$(FUZZ_LINK) -o $@ $^ $(FUZZ_LIBS)
+
 .PHONY: install
 install: all ## install into DESTDIR below PREFIX (/usr/local)
 	install -D -m 755 $(PUSH) $(DESTDIR)$(BINDIR)/mailcow-cert-push
@@ -130,15 +150,19 @@ lint: ## build with gcc and clang, warnings being errors
 
 UNIT_O    := $(O)/unit
 UNIT_RUNS := $(patsubst tests/unit/%.c,$(UNIT_O)/tests/unit/%.run,$(UNIT))
+TARGETS   := $(sort $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
 
 # What looks at freed memory, or at a limit of memory, can do so only without sanitizers.
 PLAIN_O    := $(O)/unit-plain
 PLAIN_RUNS := $(patsubst %,$(PLAIN_O)/tests/unit/test_%.run,cert judge_confined secret)
 
 .PHONY: unit
-unit: ## the unit tests, under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(MAKE) O=$(UNIT_O) SANITIZE=1 $(UNIT_RUNS)
+unit: ## the unit tests and the fuzz corpora, under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(MAKE) O=$(UNIT_O) SANITIZE=1 $(UNIT_RUNS) $(TARGETS:%=$(UNIT_O)/tests/fuzz/%.replayed)
 	$(MAKE) O=$(PLAIN_O) $(PLAIN_RUNS)
+
+$(O)/tests/fuzz/%.replayed: $(O)/tests/fuzz/replay_%
+	$< tests/fuzz/corpus/$*
 
 %.run: % $(O)/fixtures/made
 	FIXTURES=$(O)/fixtures $<
@@ -156,6 +180,15 @@ TESTS ?= tests/system
 system: ## the system tests, on the lab's real sshd, Docker Engine, Postfix, Dovecot and nginx
 	t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
 	CERTSYNC_LAB_MAKE="O=$(O)/$(if $(SANITIZE),lab-san SANITIZE=1,lab)" $(PYTHON) -m pytest -q --basetemp="$$t/t" $(TESTS)
+
+# FUZZ="wire judge" fuzzes only these, TIME is in seconds for each, JOBS how many at a time.
+TIME ?= 60
+JOBS ?= 1
+FUZZ ?= $(TARGETS)
+.PHONY: fuzz
+fuzz: packages ## fuzz everything that reads what others wrote, TIME=60 seconds for each target
+	$(MAKE) O=$(O)/fuzz CC=clang SANITIZE=fuzzer $(FUZZ:%=$(O)/fuzz/tests/fuzz/fuzz_%)
+	$(PYTHON) -m tests.fuzz run --build $(O)/fuzz --time $(TIME) --jobs $(JOBS) $(FUZZ)
 
 .PHONY: bench
 bench: packages ## compare with a shell pipeline; medians, side by side

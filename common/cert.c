@@ -356,7 +356,10 @@ static int assemble(const struct parts *parts, struct cert *c, struct error *err
     if (!c->chain)
         return error_memory(err);
     int rc = order_chain(c, parts->certs, err);
-    return rc ? rc : fill_info(c, err);
+    if (!rc)
+        rc = fill_info(c, err);
+    ERR_clear_error(); /* an extension that cannot be parsed counts as missing */
+    return rc;
 }
 
 int cert_parse(const void *pem, size_t len, enum cert_want_key want_key, struct cert **out, struct error *err)
@@ -405,7 +408,9 @@ bool cert_covers(const struct cert *c, const char *name)
     /* X509_check_host falls back to the CN when there is no dNSName, and lets "f*.example.org" match, unless
      * told. */
     const unsigned int flags = X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
-    return X509_check_host(c->leaf, name, strlen(name), flags, NULL) == 1;
+    bool covers = X509_check_host(c->leaf, name, strlen(name), flags, NULL) == 1;
+    ERR_clear_error();
+    return covers;
 }
 
 const char *cert_first_uncovered(const struct cert *c, const char *const *names, size_t count)

@@ -5,7 +5,7 @@
  * A parsed bundle is ordered: the leaf is the certificate that the key belongs to (never a CA if another one
  * matches; the youngest if several do), the chain is what was sent, from the leaf's issuer upwards, without
  * the root and without what does not belong to it. What is written out again is made from the parsed objects,
- * never from the bytes that came in.
+ * never from the bytes that came in. OpenSSL's queue of errors is left empty.
  */
 #ifndef COMMON_CERT_H
 #define COMMON_CERT_H

@@ -21,14 +21,19 @@ static int refused(const struct wire_reply *reply, struct error *err)
                      reply->text);
 }
 
+/* Something else answers. */
+static int no_greeting(const char *said, struct error *err)
+{
+    error_set(err, E_FAILED, "%.200s", *said ? said : "an empty line");
+    return CLIENT_NO_GREETING;
+}
+
 static int read_host(const char *text, struct client_greeting *out, struct error *err)
 {
     char program[64] = "", protocol[16] = "";
     wire_word(text, 0, program, sizeof program);
-    if (strcmp(program, WIRE_PROGRAM) != 0) {
-        error_set(err, E_FAILED, "%.200s", text);
-        return CLIENT_NO_GREETING;
-    }
+    if (strcmp(program, WIRE_PROGRAM) != 0)
+        return no_greeting(text, err);
     wire_field(text, "protocol", protocol, sizeof protocol);
     wire_field(text, "version", out->version, sizeof out->version);
     wire_field(text, "host", out->host, sizeof out->host);
@@ -91,10 +96,8 @@ int client_read_greeting(struct wire *w, struct client_greeting *out, struct err
     if (rc)
         return rc;
     if (wire_parse_reply(line, &reply, err) < 0 ||
-        (reply.code != WIRE_GREETING && client_result(reply.code) == 0)) {
-        error_set(err, E_FAILED, "%.200s", line);
-        return CLIENT_NO_GREETING;
-    }
+        (reply.code != WIRE_GREETING && client_result(reply.code) == 0))
+        return no_greeting(line, err);
     if (reply.code != WIRE_GREETING)
         return refused(&reply, err);
     rc = read_host(reply.text, out, err);
@@ -135,7 +138,7 @@ bool client_parse_want(const char *row, struct client_want *out)
     char when[TEXT_TIME_SIZE] = "";
     *out = (struct client_want){.detail = wire_free_text(row)};
     if (strncmp(row, "want ", 5) != 0 || !wire_field(row, "id", out->id, sizeof out->id) ||
-        !wire_field(row, "result", out->result, sizeof out->result))
+        !want_is_id(out->id) || !wire_field(row, "result", out->result, sizeof out->result))
         return false;
     wire_field(row, "fingerprint", out->fingerprint, sizeof out->fingerprint);
     if (!text_is_fingerprint(out->fingerprint))

@@ -163,9 +163,11 @@ char *text_time(char *out, time_t t)
 bool text_parse_time(const char *text, time_t *out)
 {
     struct tm tm = {0};
+    char again[TEXT_TIME_SIZE];
     const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    if (!end || *end)
+    time_t t = end && !*end ? timegm(&tm) : 0;
+    if (!end || strcmp(text_time(again, t), text) != 0) /* strptime(3) also takes blanks, and a 31st of June */
         return false;
-    *out = timegm(&tm);
+    *out = t;
     return true;
 }

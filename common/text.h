@@ -46,7 +46,7 @@ void text_hex(char *out, const unsigned char *bytes, size_t len); /* out: 2 * le
 #define TEXT_TIME_SIZE 21
 /* "2026-11-21T07:02:00Z"; out: TEXT_TIME_SIZE bytes. Returns out. */
 char *text_time(char *out, time_t t);
-/* Reads what text_time wrote. */
+/* Reads what text_time writes, and nothing else. */
 bool text_parse_time(const char *text, time_t *out);
 
 #endif

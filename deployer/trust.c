@@ -92,11 +92,12 @@ int trust_verify(const struct trust *t, const struct cert *c, time_t now, struct
     X509_VERIFY_PARAM_set_auth_level(param, 2);
     X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_SERVER);
     X509_STORE_CTX_set_verify_cb(ctx, ignore_leaf_time);
-    if (X509_verify_cert(ctx) == 1)
+    bool ok = X509_verify_cert(ctx) == 1;
+    ERR_clear_error();
+    if (ok)
         return 0;
     int code = X509_STORE_CTX_get_error(ctx);
     int depth = X509_STORE_CTX_get_error_depth(ctx);
-    ERR_clear_error();
     error_set(err, E_FAILED, "%s (certificate %d of the chain, the leaf being 0)%s",
               X509_verify_cert_error_string(code), depth, advice_of(code));
     return fault_of(code);

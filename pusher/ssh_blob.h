@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SSH_FINGERPRINT_SIZE 52 /* "SHA256:", 43 characters, NUL */
+#define SSH_FINGERPRINT_SIZE 51 /* "SHA256:", 43 characters, NUL */
 
 /* Strict base64, padded, nothing else in it. The decoded length, or -1; out needs len / 4 * 3 bytes. */
 int ssh_blob_decode(const char *text, size_t len, unsigned char *out, size_t size);
