@@ -90,7 +90,7 @@ $(O)/product.a: $(call obj,$(PUSHER) $(DEPLOYER))
 # Coverage is that of the product.
 $(O)/tests/fuzz/%.o: SANFLAGS := $(filter-out -fsanitize=fuzzer-no-link,$(SANFLAGS))
 
-FUZZ_OBJ  = $(call obj,$(addprefix tests/fuzz/,fuzz.c openssl.c pem.c stream.c)) $(O)/product.a $(O)/common.a
+FUZZ_OBJ  = $(call obj,$(addprefix tests/fuzz/,fuzz.c openssl.c pem.c problems.c stream.c)) $(O)/product.a $(O)/common.a
 FUZZ_LINK = $(CC) $(LDALL) -Wl,--wrap=ERR_clear_error,--wrap=recv,--wrap=send,--wrap=poll,--wrap=fcntl
 FUZZ_LIBS = $(LIBS_PUSHER) $(LIBS_DEPLOYER) $(LIBS_COMMON)
 

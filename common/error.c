@@ -6,6 +6,14 @@
 #include <string.h>
 #include <sysexits.h>
 
+/* What a library or a file's name put into it must not move the cursor, nor begin a line of its own. */
+static void clean(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = '?';
+}
+
 int error_set(struct error *err, int code, const char *fmt, ...)
 {
     if (err) {
@@ -13,6 +21,7 @@ int error_set(struct error *err, int code, const char *fmt, ...)
         va_start(ap, fmt);
         vsnprintf(err->text, sizeof err->text, fmt, ap);
         va_end(ap);
+        clean(err->text);
         err->code = code;
     }
     return code;
@@ -31,6 +40,7 @@ int error_wrap(struct error *err, const char *fmt, ...)
     size_t n = strlen(err->text);
     size_t room = sizeof err->text - n;
     snprintf(err->text + n, room, ": %.*s", (int)room, inner);
+    clean(err->text);
     return err->code;
 }
 

@@ -120,8 +120,9 @@ static int use_project(const char *path, const char *folder, const struct variab
         default_project(folder, out->project, sizeof out->project);
     else
         text_lower(out->project, sizeof out->project, v->value);
-    if (!out->project[0] || strspn(out->project, PROJECT_LETTERS) != strlen(out->project))
-        return bad_variable(path, v, "letters, digits, - and _", err);
+    if (!out->project[0] || strlen(v->value) >= sizeof out->project ||
+        strspn(out->project, PROJECT_LETTERS) != strlen(out->project))
+        return bad_variable(path, v, "letters, digits, - and _, 127 at most", err);
     return 0;
 }
 
@@ -162,6 +163,8 @@ int mailcow_read(const char *path, struct mailcow *out, struct error *err)
         err->code = E_CONFIG;
         return error_wrap(err, "mailcow's configuration (set path in [mailcow])");
     }
+    if (text.len && memchr(text.data, '\0', text.len))
+        return error_set(err, E_CONFIG, "%s: not a text file: NUL bytes", file);
     if (text.len)
         read_variables((char *)text.data, v, sizeof v / sizeof *v);
     memcpy(out->server_names, v[3].value, sizeof out->server_names);

@@ -144,22 +144,6 @@ static int match_names(const struct loader *l, struct span names, enum match *ou
     return 0;
 }
 
-/* A blob cut at a multiple of three bytes is still base64; it must not turn into a CHANGED key. */
-static bool is_whole(const char *type, size_t len)
-{
-    static const struct {
-        const char *type;
-        size_t len;
-    } kinds[] = {{"ssh-ed25519", 51},
-                 {"ecdsa-sha2-nistp256", 104},
-                 {"ecdsa-sha2-nistp384", 136},
-                 {"ecdsa-sha2-nistp521", 172}};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (strcmp(type, kinds[i].type) == 0)
-            return len == kinds[i].len;
-    return true;
-}
-
 static int parse_key(const struct loader *l, struct span type, struct span base64, struct known_key *key,
                      unsigned char *blob, size_t size)
 {
@@ -172,7 +156,7 @@ static int parse_key(const struct loader *l, struct span type, struct span base6
     if (!ssh_blob_type(blob, (size_t)len, inner, sizeof inner) || !equals(type, inner))
         return bad_line(l, "the key is not of the kind %s that the line names: " ADVICE,
                         show(type, shown, sizeof shown));
-    if (!is_whole(inner, (size_t)len))
+    if (!ssh_blob_is_whole(blob, (size_t)len)) /* cut at a multiple of three bytes it is still base64 */
         return bad_line(l, "the %s key is incomplete: " ADVICE, inner);
     memcpy(key->type, inner, sizeof inner);
     key->len = (size_t)len;

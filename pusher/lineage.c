@@ -25,12 +25,14 @@ void lineage_list_free(struct lineage_list *l)
  * back. */
 static int sign(struct lineage *lineage, struct error *err)
 {
+    char path[4 * PATH_MAX];
     struct stat cert, key;
     if (stat(lineage->cert_path, &cert) < 0)
         return error_errno(err, lineage->cert_path, "stat");
     if (stat(lineage->key_path, &key) < 0)
         return error_errno(err, lineage->key_path, "stat");
-    if (asprintf(&lineage->signature, "%s %llu %lld %lld.%09ld %llu %lld %lld.%09ld", lineage->cert_path,
+    text_escape(path, sizeof path, lineage->cert_path, strlen(lineage->cert_path)); /* it is to be JSON */
+    if (asprintf(&lineage->signature, "%s %llu %lld %lld.%09ld %llu %lld %lld.%09ld", path,
                  (unsigned long long)cert.st_ino, (long long)cert.st_size, (long long)cert.st_ctim.tv_sec,
                  cert.st_ctim.tv_nsec, (unsigned long long)key.st_ino, (long long)key.st_size,
                  (long long)key.st_ctim.tv_sec, key.st_ctim.tv_nsec) < 0)

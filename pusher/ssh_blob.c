@@ -48,6 +48,35 @@ bool ssh_blob_type(const unsigned char *blob, size_t len, char *out, size_t size
     return true;
 }
 
+static bool is_string(const unsigned char *bytes, size_t len, const char *text)
+{
+    return len == strlen(text) && memcmp(bytes, text, len) == 0;
+}
+
+bool ssh_blob_is_whole(const unsigned char *blob, size_t len)
+{
+    static const struct {
+        const char *type, *curve;
+        size_t len; /* of the key itself */
+    } kinds[] = {{"ssh-ed25519", NULL, 32},
+                 {"ecdsa-sha2-nistp256", "nistp256", 65},
+                 {"ecdsa-sha2-nistp384", "nistp384", 97},
+                 {"ecdsa-sha2-nistp521", "nistp521", 133}};
+    const unsigned char *part;
+    size_t pos = 0, n;
+    if (!ssh_blob_string(blob, len, &pos, &part, &n))
+        return false;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (!is_string(part, n, kinds[i].type))
+            continue;
+        if (kinds[i].curve &&
+            (!ssh_blob_string(blob, len, &pos, &part, &n) || !is_string(part, n, kinds[i].curve)))
+            return false;
+        return ssh_blob_string(blob, len, &pos, &part, &n) && n == kinds[i].len && pos == len;
+    }
+    return true;
+}
+
 char *ssh_blob_fingerprint(char *out, const unsigned char *blob, size_t len)
 {
     unsigned char digest[EVP_MAX_MD_SIZE], text[2 * EVP_MAX_MD_SIZE];

@@ -20,6 +20,12 @@ bool ssh_blob_string(const unsigned char *blob, size_t len, size_t *pos, const u
 /* Copies the type name that the blob begins with; false when there is none or it does not fit. */
 bool ssh_blob_type(const unsigned char *blob, size_t len, char *out, size_t size);
 
+/*
+ * Whether an Ed25519 or ECDSA key has all its parts, each as long as its kind wants it, and nothing behind them.
+ * Of other kinds nothing is known: they count as whole.
+ */
+bool ssh_blob_is_whole(const unsigned char *blob, size_t len);
+
 /* "SHA256:…" as ssh-keygen -l prints it. out: SSH_FINGERPRINT_SIZE bytes. Returns out. */
 char *ssh_blob_fingerprint(char *out, const unsigned char *blob, size_t len);
 

@@ -67,7 +67,7 @@ static int keep_public(const unsigned char *blob, size_t len, const char *path, 
         return refuse_rsa(path, err);
     if (!is_usable(type))
         return refuse_kind(path, text_escape(shown, sizeof shown, type, strlen(type)), err);
-    if (len > sizeof out->blob)
+    if (len > sizeof out->blob || !ssh_blob_is_whole(blob, len))
         return refuse_garbage(path, "damaged private key", err);
     snprintf(out->type, sizeof out->type, "%.31s", type);
     memcpy(out->blob, blob, len);

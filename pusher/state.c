@@ -66,7 +66,8 @@ static int parse_want(const json_t *object, struct state *s, struct error *err)
     strcpy(out->id, want->id);
     if (fingerprint && text_is_fingerprint(fingerprint))
         strcpy(out->fingerprint, fingerprint);
-    snprintf(out->lineage, sizeof out->lineage, "%s", lineage ? lineage : "");
+    if (lineage && strlen(lineage) < sizeof out->lineage) /* cut, it might not be UTF-8 any more */
+        strcpy(out->lineage, lineage);
     if (not_after && !text_parse_time(not_after, &out->not_after))
         out->not_after = 0;
     return 0;

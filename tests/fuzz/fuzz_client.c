@@ -36,7 +36,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     char stream[64];
     (void)argc, (void)argv;
     CHECK(fstat(STDERR_FILENO, &st) == 0);
-    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
     setenv("JOURNAL_STREAM", stream, 1);
     return 0;
 }
@@ -80,8 +81,8 @@ static void append(char *text, size_t size, const char *line)
 static void write_greeting(const struct client_greeting *g, char *out, size_t size)
 {
     char line[WIRE_LINE + 1], when[TEXT_TIME_SIZE];
-    snprintf(out, size, "220-%s version=%s protocol=%d host=%s\n", WIRE_PROGRAM, *g->version ? g->version : "-",
-             WIRE_PROTOCOL, *g->host ? g->host : "-");
+    snprintf(out, size, "220-%s version=%s protocol=%d host=%s\n", WIRE_PROGRAM,
+             *g->version ? g->version : "-", WIRE_PROTOCOL, *g->host ? g->host : "-");
     for (size_t i = 0; i < g->wants.count; i++) {
         const struct want *w = &g->wants.list[i];
         snprintf(line, sizeof line, "220-want id=%s installed=%s not-after=%s state=%s\n", w->id,

@@ -68,8 +68,8 @@ static bool parse(const uint8_t *data, size_t size, struct said *out)
 
 /* ---- listening to it ---- */
 
-static enum dialogue_action feed_piece(struct dialogue *d, const struct said *said, const char *piece, size_t len,
-                                       struct outcome *o)
+static enum dialogue_action feed_piece(struct dialogue *d, const struct said *said, const char *piece,
+                                       size_t len, struct outcome *o)
 {
     size_t at = 0;
     for (;;) {

@@ -37,7 +37,8 @@ static void check_container(const struct docker_container *c)
     for (size_t i = 0; i < c->address_count; i++)
         CHECK(is_address(c->addresses[i]));
     for (size_t i = 0; i < c->port_count; i++)
-        CHECK(c->ports[i].container_port && (c->ports[i].host_port ? is_address(c->ports[i].host_ip) : !*c->ports[i].host_ip));
+        CHECK(c->ports[i].container_port &&
+              (c->ports[i].host_port ? is_address(c->ports[i].host_ip) : !*c->ports[i].host_ip));
 }
 
 /* What is published can be asked. */
@@ -105,8 +106,8 @@ static void check_respelled(const char *bytes, size_t len, const struct answers 
     CHECK_TEXT(a->id, b.id);
     CHECK_TEXT(a->version, b.version);
     CHECK(a->containers.count == b.containers.count);
-    CHECK(!b.containers.count || memcmp(a->containers.list, b.containers.list,
-                                        b.containers.count * sizeof *b.containers.list) == 0);
+    CHECK(!b.containers.count ||
+          memcmp(a->containers.list, b.containers.list, b.containers.count * sizeof *b.containers.list) == 0);
     docker_containers_free(&b.containers);
     free(text);
 }

@@ -1,5 +1,6 @@
 /*
- * The output of a command. The first byte says how often the rest is sent, so that limits can be met; what is kept does not depend on cuts, and is what a plain reading gives.
+ * The output of a command. The first byte says how often the rest is sent, so that limits can be met; what is
+ * kept does not depend on cuts, and is what a plain reading gives.
  */
 #include "deployer/docker_stream.h"
 #include "tests/fuzz/fuzz.h"
@@ -30,7 +31,8 @@ static int plain(const struct sent *sent, uint8_t *kept, size_t *out_len)
     const uint8_t *p = sent->bytes;
     *out_len = 0;
     for (size_t at = 0; end - at >= 8;) {
-        size_t payload = (size_t)p[at + 4] << 24 | (size_t)p[at + 5] << 16 | (size_t)p[at + 6] << 8 | p[at + 7];
+        size_t payload =
+            (size_t)p[at + 4] << 24 | (size_t)p[at + 5] << 16 | (size_t)p[at + 6] << 8 | p[at + 7];
         if (p[at] > 3 || p[at + 1] || p[at + 2] || p[at + 3])
             return E_FAILED;
         at += 8;

@@ -14,8 +14,8 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-#define FOLDER "tests/fuzz/judge/" /* written by judge_seeds.py */
-#define NOW    1795248000          /* 2026-11-21T08:00:00Z: its clock */
+#define FOLDER        "tests/fuzz/judge/" /* written by judge_seeds.py */
+#define NOW           1795248000          /* 2026-11-21T08:00:00Z: its clock */
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
 static const char *const one_name[] = {"mail.example.org"};

@@ -1,6 +1,6 @@
 /*
- * What stands between libssh2 and the socket: what it notes of the peer's banner and offers does not depend on
- * cuts, what is sent comes out whole and in order, budgets hold.
+ * What stands between libssh2 and the socket: what it notes of the peer's banner and offers does not depend
+ * on cuts, what is sent comes out whole and in order, budgets hold.
  */
 #include "common/clock.h"
 #include "pusher/ssh_wire.h"

@@ -256,9 +256,10 @@ static void repeat_block(struct pem *pem, uint64_t *random)
 static void rename_block(struct pem *pem, uint64_t *random)
 {
     static const char *const labels[] = {
-        "CERTIFICATE",     "X509 CERTIFICATE", "TRUSTED CERTIFICATE",   "PRIVATE KEY",
-        "EC PRIVATE KEY",  "RSA PRIVATE KEY",  "ENCRYPTED PRIVATE KEY", "OPENSSH PRIVATE KEY",
-        "DSA PRIVATE KEY", "EC PARAMETERS",    "PUBLIC KEY",            "CERTIFICATE REQUEST"};
+        "CERTIFICATE",           "X509 CERTIFICATE",    "TRUSTED CERTIFICATE",
+        "PRIVATE KEY",           "EC PRIVATE KEY",      "RSA PRIVATE KEY",
+        "ENCRYPTED PRIVATE KEY", "OPENSSH PRIVATE KEY", "DSA PRIVATE KEY",
+        "EC PARAMETERS",         "PUBLIC KEY",          "CERTIFICATE REQUEST"};
     struct pem_block *b = &pem->blocks[fuzz_random(random, pem->count)];
     strcpy(b->label, labels[fuzz_random(random, sizeof labels / sizeof *labels)]);
 }

@@ -25,7 +25,8 @@ typedef void pem_mend(struct pem_block *block, uint64_t *random);
 /* As LLVMFuzzerCustomMutator. Text before the first block is kept. */
 size_t pem_mutate(uint8_t *data, size_t size, size_t max_size, unsigned int seed, pem_mend *mend);
 
-/* Takes the tag and length at *pos: the content's offset and length, *pos behind it. False if there is none. */
+/* Takes the tag and length at *pos: the content's offset and length, *pos behind it. False if there is none.
+ */
 bool pem_element(const uint8_t *der, size_t len, size_t *pos, size_t *out_content, size_t *out_len);
 
 /* Writes tag and length; returns how many bytes that took (2 to 4). */

@@ -82,6 +82,14 @@ static void recognises_another_program_that_is_not_printable(void **state)
     assert_has(s->err.text, "control characters");
 }
 
+static void says_that_the_first_line_is_empty(void **state)
+{
+    struct stream *s = *state;
+    AUTO_GREETING struct client_greeting g;
+    assert_int_equal(greet(s, "\nWelcome\n", &g), CLIENT_NO_GREETING);
+    assert_string_equal(s->err.text, "an empty line");
+}
+
 static void says_that_the_versions_differ(void **state)
 {
     static const char *const lines[] = {
@@ -241,6 +249,8 @@ static void parses_the_rows_of_a_verdict(void **state)
     assert_string_equal(row.detail, "");
     assert_false(client_parse_want("want id=a", &row));
     assert_false(client_parse_want("want result=a", &row));
+    assert_false(client_parse_want("want id= result=a", &row));
+    assert_false(client_parse_want("want id=../a result=a", &row));
     assert_false(client_parse_want("wants id=a result=b", &row));
     assert_false(client_parse_want("endpoint id=a result=b", &row));
 }
@@ -251,6 +261,7 @@ int main(void)
         WITH_STREAM(reads_a_greeting),
         cmocka_unit_test(recognises_another_program),
         WITH_STREAM(recognises_another_program_that_is_not_printable),
+        WITH_STREAM(says_that_the_first_line_is_empty),
         WITH_STREAM(says_that_the_versions_differ),
         WITH_STREAM(takes_a_refusal_instead_of_a_greeting),
         cmocka_unit_test(refuses_a_greeting_that_makes_no_sense),

@@ -224,6 +224,15 @@ static void names_a_file_that_cannot_be_read(void **state)
     assert_has(r->problems.text, "read: Is a directory");
 }
 
+static void takes_a_mark_of_the_byte_order(void **state)
+{
+    struct reading *r = *state;
+    good(r, "\xef\xbb\xbf[main]\ntext = word\n");
+    assert_string_equal(r->record.text, "word");
+    bad(r, "\xef\xbb\xbf[nosuch]\nx = y\n",
+        "^:1: unknown section [nosuch]; there are [main], [more], [thing NAME]");
+}
+
 static void refuses_what_is_no_configuration(void **state)
 {
     struct reading *r = *state;
@@ -405,6 +414,7 @@ int main(void)
         TEST(goes_on_with_a_list_in_indented_lines),
         TEST(reads_named_sections),
         TEST(names_a_file_that_cannot_be_read),
+        TEST(takes_a_mark_of_the_byte_order),
         TEST(refuses_what_is_no_configuration),
         TEST(reports_unknown_sections_and_keys),
         TEST(reports_duplicates),

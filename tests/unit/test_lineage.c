@@ -223,6 +223,7 @@ static void makes_names_fit_for_reports(void **state)
     write_lineage(d, "live/a b=c\n\xff", &mail);
     scan_folder(&s, d, "live");
     assert_string_equal(s.list.list[0].name, "npm/a_b_c\\x0a\\xff");
+    assert_has(s.list.list[0].signature, "/live/a b=c\\x0a\\xff/fullchain.pem ");
 }
 
 /* Signatures */

@@ -191,7 +191,13 @@ static void wants_a_plain_https_port(void **state)
 static void wants_a_project_name(void **state)
 {
     refused(*state, HOST "COMPOSE_PROJECT_NAME=a/b\n",
-            ":2: COMPOSE_PROJECT_NAME=a/b: expected letters, digits, - and _");
+            ":2: COMPOSE_PROJECT_NAME=a/b: expected letters, digits, - and _, 127 at most");
+    char text[200] = HOST "COMPOSE_PROJECT_NAME=", problem[300];
+    memset(text + strlen(text), 'p', 128);
+    snprintf(problem, sizeof problem,
+             ":2: COMPOSE_PROJECT_NAME=%.96s...: expected letters, digits, - and _, 127 at most",
+             strstr(text, "ppp"));
+    refused(*state, text, problem);
 }
 
 static void follows_a_link_to_the_file(void **state)
@@ -215,6 +221,9 @@ static void names_a_file_that_is_missing_or_empty(void **state)
     assert_has(err.text, "/mailcow.conf: open: No such file or directory");
     refused(d, "", ": MAILCOW_HOSTNAME is not set: is this a mailcow directory?");
     refused(d, "\n\n", ": MAILCOW_HOSTNAME is not set: is this a mailcow directory?");
+    write_bytes(d, "mailcow.conf", HOST "\0", strlen(HOST) + 1);
+    assert_int_equal(mailcow_read(d->path, &m, &err), E_CONFIG);
+    assert_has(err.text, "/mailcow.conf: not a text file: NUL bytes");
     refused(d, "HTTPS_PORT=443\n", ": MAILCOW_HOSTNAME is not set: is this a mailcow directory?");
     assert_int_equal(unlinkat(d->fd, "mailcow.conf", 0), 0);
     make_folder(d, "mailcow.conf");

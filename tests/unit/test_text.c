@@ -178,6 +178,10 @@ static void writes_and_reads_times(void **state)
                                         "2026-11-21T07:02:00",
                                         "2026-11-21T07:02:00Zx",
                                         "2026-13-21T07:02:00Z",
+                                        "2026-06-31T07:02:00Z",
+                                        "2026-11- 1T07:02:00Z",
+                                        "2026-11-1T7:2:0Z",
+                                        "2026-12-31T23:59:60Z",
                                         "2026-11-21 07:02:00Z"};
     for (size_t i = 0; i < COUNT(wrong); i++)
         if (text_parse_time(wrong[i], &t))
@@ -196,6 +200,10 @@ static void sets_and_wraps_errors(void **state)
     assert_string_equal(err.text, "x: 1");
     assert_int_equal(error_wrap(&err, "lineage %s", "npm"), E_CONFIG);
     assert_string_equal(err.text, "lineage npm: x: 1");
+    error_set(&err, E_FAILED, "a\nb\x1b[2J\x7f \xc3\xa9");
+    assert_string_equal(err.text, "a?b?[2J? \xc3\xa9");
+    error_wrap(&err, "\t");
+    assert_string_equal(err.text, "?: a?b?[2J? \xc3\xa9");
     assert_int_equal(error_set(NULL, E_USAGE, "x"), E_USAGE);
     assert_true(error_wrap(NULL, "x") < 0);
 }
