@@ -1,0 +1,236 @@
+/*
+ * The deployer's side of a session, from greeting to verdict, as a pusher and as an operator. Deployments are
+ * a stand-in (the functions of deployer/deploy.h, below), which accepts what begins with "good"; mailcow's
+ * folder and the state are real ones.
+ *
+ * However the client's bytes are cut, the answers are the same; every line of them keeps to docs/protocol.md;
+ * bundles are exactly what was sent and announced; nothing is deployed that was not accepted, and nothing
+ * that the role forbids.
+ */
+#include "common/cert.h"
+#include "common/text.h"
+#include "common/wire.h"
+#include "deployer/deploy.h"
+#include "deployer/session.h"
+#include "tests/fuzz/stream.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define FINGERPRINT "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static char top[300];
+static struct deploy_conf conf;
+
+static const char *path_of(const char *name)
+{
+    static char path[400];
+    snprintf(path, sizeof path, "%s/%s", top, name);
+    return path;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    static const char *const folders[] = {"mailcow", "mailcow/data", "mailcow/data/assets",
+                                          "mailcow/data/assets/ssl", "state"};
+    static const char mailcow_conf[] = "MAILCOW_HOSTNAME=mail.example.org\n";
+    (void)argc, (void)argv;
+    snprintf(top, sizeof top, "%s", fuzz_folder());
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        CHECK(mkdir(path_of(folders[i]), 0700) == 0);
+    fuzz_write_file(AT_FDCWD, path_of("mailcow/mailcow.conf"), mailcow_conf, strlen(mailcow_conf));
+    CHECK(deploy_conf_defaults(&conf) == 0);
+    CHECK(conf_set_string(&conf.mailcow, path_of("mailcow")) == 0);
+    CHECK(conf_set_string(&conf.state, path_of("state")) == 0);
+    CHECK(conf_set_string(&conf.trust, path_of("none")) == 0);
+    return 0;
+}
+
+/* ---- deployments that only note what they were asked for ---- */
+
+static struct {
+    const uint8_t *data; /* the whole input */
+    size_t size;
+    bool operates;
+    size_t put_at; /* behind the last bundle */
+    bool accepted; /* one is waiting */
+    unsigned runs;
+} asked;
+
+struct deploy {
+    struct mailhost *host;
+};
+
+int deploy_new(struct deploy **out, struct mailhost *mailhost, struct error *err)
+{
+    (void)err;
+    CHECK(*out = calloc(1, sizeof **out));
+    (*out)->host = mailhost;
+    return 0;
+}
+
+void deploy_free(struct deploy *d)
+{
+    free(d);
+}
+
+static void accept(struct judge_verdict *out)
+{
+    strcpy(out->fingerprint, FINGERPRINT);
+    strcpy(out->key_type, "RSA 2048");
+    out->not_after = 1795248000;
+}
+
+/* The bundle is a part of the input that has not been one before. */
+int deploy_put(struct deploy *d, const char *want, const void *bundle, size_t len, struct judge_verdict *out,
+               struct error *err)
+{
+    const uint8_t *rest = asked.data + asked.put_at;
+    size_t left = asked.size - asked.put_at;
+    const uint8_t *found = len ? memmem(rest, left, bundle, len) : rest;
+    (void)err;
+    CHECK(want_find(&d->host->wants, want) && len <= SECRET_MAX);
+    bool bare = len >= 11 && memcmp(bundle, "-----BEGIN ", 11) == 0 && asked.put_at == 0;
+    CHECK(found || bare);
+    asked.put_at = found ? (size_t)(found + len - asked.data) : asked.size;
+    *out = (struct judge_verdict){.reason = JUDGE_MALFORMED, .why = "not good"};
+    asked.accepted = len >= 4 && memcmp(bundle, "good", 4) == 0;
+    if (!asked.accepted)
+        return DEPLOY_REFUSED;
+    out->reason = JUDGE_ACCEPTED;
+    out->why[0] = '\0';
+    accept(out);
+    return len % 2 ? DEPLOY_SAME : 0;
+}
+
+bool deploy_has_bundle(const struct deploy *d)
+{
+    (void)d;
+    return asked.accepted;
+}
+
+int deploy_run(struct deploy *d, bool force, const struct deploy_say *say, struct deploy_outcome *out,
+               struct error *err)
+{
+    static struct deploy_want want;
+    CHECK(asked.accepted || asked.operates);
+    CHECK(++asked.runs == 1);
+    say->line(say->ctx, "staged want=primary generation=x us=1");
+    if (force && !asked.accepted)
+        return error_set(err, E_TEMPORARY, "another deployment is under way");
+    want = (struct deploy_want){
+        .want = &d->host->wants.list[0], .result = DEPLOY_DEPLOYED, .expected = FINGERPRINT};
+    *out = (struct deploy_outcome){.result = DEPLOY_DEPLOYED, .wants = &want, .want_count = 1};
+    return 0;
+}
+
+const char *deploy_result_str(enum deploy_result result)
+{
+    CHECK(result == DEPLOY_DEPLOYED);
+    return "deployed";
+}
+
+/* ---- answers ---- */
+
+/* The time that something took, us=N, is not to be compared. */
+static void hide_times(char *text)
+{
+    for (char *p = text; (p = strstr(p, " us=")); p += 4)
+        for (char *digit = p + 4; *digit >= '0' && *digit <= '9'; digit++)
+            *digit = '0';
+    char *out = text;
+    for (const char *p = text; *p; p++)
+        if (!(*p == '0' && out > text && out[-1] == '0'))
+            *out++ = *p;
+    *out = '\0';
+}
+
+static void check_answers(const char *answers)
+{
+    char *copy = strdup(answers), *rest = copy;
+    bool verdict = false;
+    CHECK(copy && (!*copy || copy[strlen(copy) - 1] == '\n'));
+    for (char *line; (line = strsep(&rest, "\n")) && *line;) {
+        struct wire_reply reply;
+        struct error err;
+        CHECK(strlen(line) <= WIRE_LINE && fuzz_is_printable(line));
+        CHECK(wire_parse_reply(line, &reply, &err) == 0);
+        CHECK(!verdict);
+        CHECK(asked.operates || strcmp(line, "250 status") != 0);
+        verdict = strncmp(line, "250 deployed", 12) == 0 || strncmp(line, "251 unchanged", 13) == 0;
+    }
+    CHECK(verdict <= asked.runs);
+    CHECK(!rest || !*rest);
+    free(copy);
+}
+
+static char *session(const uint8_t *data, size_t size, enum session_role role, enum cut how)
+{
+    AUTO_STREAM struct stream peer;
+    struct error err;
+    asked.data = data;
+    asked.size = size;
+    asked.operates = role == ROLE_OPERATOR;
+    asked.put_at = 0;
+    asked.accepted = false;
+    asked.runs = 0;
+    int rc = session_serve(stream_open(&peer, data, size, how), role, &conf, NULL, &err);
+    if (rc)
+        CHECK_ERROR(rc, &err);
+    check_answers(peer.out);
+    char *answers = strdup(peer.out);
+    CHECK(answers && strncmp(answers, "220-mailcow-cert-deploy ", 24) == 0);
+    hide_times(answers);
+    return answers;
+}
+
+static void check_role(const uint8_t *data, size_t size, enum session_role role)
+{
+    char *whole = session(data, size, role, CUT_NOWHERE);
+    char *cut = session(data, size, role, size < 2000 ? CUT_EVERYWHERE : CUT_RANDOM);
+    CHECK_TEXT(cut, whole);
+    free(whole);
+    free(cut);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    check_role(data, size, ROLE_PUSHER);
+    check_role(data, size, ROLE_OPERATOR);
+    return 0;
+}
+
+/* ---- mutation: a PUT whose length and digest are right again ---- */
+
+static size_t mend_put(uint8_t *data, size_t size, size_t max_size)
+{
+    char want[254], header[400], digest[65];
+    size_t length;
+    uint8_t *put = memmem(data, size, "PUT ", 4);
+    uint8_t *lf = put ? memchr(put, '\n', size - (size_t)(put - data)) : NULL;
+    if (!lf || lf - put >= (int)sizeof header)
+        return size;
+    snprintf(header, sizeof header, "%.*s", (int)(lf - put), (char *)put);
+    if (sscanf(header, "PUT %253s %zu", want, &length) != 2)
+        return size;
+    size_t rest = size - (size_t)(lf + 1 - data);
+    if (length > rest)
+        length = rest;
+    CHECK(cert_sha256(digest, lf + 1, length));
+    size_t n = (size_t)snprintf(header, sizeof header, "PUT %s %zu %s\n", want, length, digest);
+    size_t before = (size_t)(put - data);
+    if (n >= sizeof header || before + n + rest > max_size)
+        return size;
+    memmove(put + n, lf + 1, rest);
+    memcpy(put, header, n);
+    return before + n + rest;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
+{
+    size = LLVMFuzzerMutate(data, size, max_size);
+    return seed % 2 ? mend_put(data, size, max_size) : size;
+}
