@@ -114,24 +114,51 @@ static void check_key(const struct judge_verdict *v, X509 *leaf)
     BIO_free(bio);
 }
 
+static bool is_trusted(X509 *x, STACK_OF(X509) * chain, int purpose)
+{
+    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+    CHECK(X509_STORE_CTX_init(ctx, store, x, chain));
+    X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
+    X509_VERIFY_PARAM_set_time(param, NOW);
+    X509_VERIFY_PARAM_set_auth_level(param, 2);
+    if (purpose)
+        X509_VERIFY_PARAM_set_purpose(param, purpose);
+    bool ok = X509_verify_cert(ctx) == 1;
+    X509_STORE_CTX_free(ctx);
+    ERR_clear_error();
+    return ok;
+}
+
 /* As a mail client would: time, purpose, strength and names, with nothing of ours in between. */
 static void check_chain(const struct judge_policy *policy, const struct judge_verdict *v, X509 *leaf,
                         STACK_OF(X509) * chain)
 {
-    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-    CHECK(X509_STORE_CTX_init(ctx, store, leaf, chain));
-    X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
-    X509_VERIFY_PARAM_set_time(param, NOW);
-    X509_VERIFY_PARAM_set_auth_level(param, 2);
-    X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_SERVER);
-    CHECK(X509_verify_cert(ctx) == 1);
-    X509_STORE_CTX_free(ctx);
+    CHECK(is_trusted(leaf, chain, X509_PURPOSE_SSL_SERVER));
+    for (int i = 1; i < sk_X509_num(chain); i++)
+        CHECK(is_trusted(sk_X509_value(chain, i), chain, 0));
     for (size_t i = 0; i < policy->name_count; i++)
         CHECK(X509_check_host(leaf, policy->names[i], 0,
                               X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
                               NULL) == 1);
     CHECK(X509_check_ca(leaf) == 0);
     CHECK(v->not_before <= NOW && NOW < v->not_after);
+}
+
+static size_t count(const struct secret *pem, const char *word)
+{
+    size_t n = 0;
+    for (const char *at = (const char *)pem->data; (at = strstr(at, word)); at++)
+        n++;
+    return n;
+}
+
+/* Certificates in the one file, the key in the other, and nothing else in either. */
+static void check_blocks(const struct judge_verdict *v)
+{
+    CHECK(count(&v->chain, "-----BEGIN ") == v->chain_length + 1);
+    CHECK(count(&v->chain, "-----BEGIN CERTIFICATE-----\n") == v->chain_length + 1);
+    CHECK(count(&v->key, "-----BEGIN ") == 1 && count(&v->key, "-----BEGIN PRIVATE KEY-----\n") == 1);
+    CHECK(v->chain_length < CERT_MAX_CERTIFICATES);
 }
 
 static void check_leaf(const struct judge_verdict *v, X509 *leaf)
@@ -175,7 +202,8 @@ static void check_clock(const void *bundle, size_t len, const struct judge_polic
 static void check_accepted(const struct judge_policy *policy, const struct judge_verdict *v)
 {
     STACK_OF(X509) *chain = read_chain(&v->chain);
-    CHECK((size_t)sk_X509_num(chain) == v->chain_length + 1 && v->chain_length < CERT_MAX_CERTIFICATES);
+    CHECK((size_t)sk_X509_num(chain) == v->chain_length + 1);
+    check_blocks(v);
     X509 *leaf = sk_X509_value(chain, 0);
     check_leaf(v, leaf);
     check_key(v, leaf);

@@ -3,18 +3,19 @@
     python3 -m tests.fuzz.judge_seeds
 
 writes tests/fuzz/judge/ and the seeds of tests/fuzz/corpus/judge/. All of it is in the repository, because a corpus is
-worth nothing without the CA that it was found with; to be run again only when the seeds are to be others, and then the
-corpus has to be found anew. The keys are worth nothing outside the tests. A line `policy=N` in front of a bundle chooses
+worth nothing without the CA that it was found with; run again it keeps the CA, and writes only seeds that are missing.
+The keys are worth nothing outside the tests. A line `policy=N` in front of a bundle chooses
 one of fuzz_judge.c's policies.
 """
 from __future__ import annotations
 
 import datetime
-import shutil
 from pathlib import Path
 
-from cryptography.hazmat.primitives import hashes
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.lab import pki
 from tests.lab.pki import CA, CLIENT_AUTH, Authority, Bundle
@@ -33,7 +34,15 @@ def good(ca: CA) -> dict[str, Bundle]:
         "rsa2048": ca.issue(NAME, key="rsa2048"),
         "wildcard": ca.issue("*.example.org", "example.org"),
         "by-root": ca.issue(NAME, by=ca.root),
+        "look-alike": look_alike(ca),
     }
+
+
+def look_alike(ca: CA) -> Bundle:
+    """In the chain a certificate that bears the root's name, and that nobody trusts."""
+    name = ca.root.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+    plain = ca.issue(NAME)
+    return plain.replace(chain=plain.chain + Authority(name, Authority("Stranger")).pem)
 
 
 def bad(ca: CA) -> dict[str, Bundle | str]:
@@ -72,22 +81,46 @@ def bad(ca: CA) -> dict[str, Bundle | str]:
     }
 
 
+def with_policy(ca: CA) -> dict[str, str]:
+    return {
+        "names": "policy=1\n" + ca.issue(*NAMES).pem,
+        "younger-than-installed": "policy=2\n" + ca.issue(NAME, age=9).pem,
+        "older-than-installed": "policy=2\n" + ca.issue(NAME, age=11).pem,
+        "installed-is-garbage": "policy=3\n" + ca.issue(NAME, age=11).pem,
+    }
+
+
+def authority(name: str) -> Authority:
+    """As it was written before."""
+    it = Authority.__new__(Authority)
+    it.certificate = x509.load_pem_x509_certificate((JUDGE / f"{name}.pem").read_bytes())
+    it.key = serialization.load_pem_private_key((JUDGE / f"{name}.key").read_bytes(), None)
+    return it
+
+
+def make_ca() -> CA:
+    ca = CA("Fuzz")
+    for name, made in (("root", ca.root), ("issuer", ca.intermediate)):
+        (JUDGE / f"{name}.pem").write_text(made.pem)
+        (JUDGE / f"{name}.key").write_text(pki.key_pem(made.key))
+    (JUDGE / "installed.pem").write_text(ca.issue(NAME, age=10).fullchain)
+    return ca
+
+
+def load_ca() -> CA:
+    ca = CA.__new__(CA)
+    ca.root, ca.intermediate = authority("root"), authority("issuer")
+    return ca
+
+
 def main() -> None:
     pki.now = lambda: NOW
-    shutil.rmtree(JUDGE, ignore_errors=True)
-    JUDGE.mkdir(parents=True)
     CORPUS.mkdir(parents=True, exist_ok=True)
-    ca = CA("Fuzz")
-    (JUDGE / "root.pem").write_text(ca.root.pem)
-    (JUDGE / "issuer.key").write_text(pki.key_pem(ca.intermediate.key))
-    (JUDGE / "installed.pem").write_text(ca.issue(NAME, age=10).fullchain)
-    bundles = {**good(ca), **bad(ca)}
-    for name, bundle in bundles.items():
-        (CORPUS / name).write_text(bundle if isinstance(bundle, str) else bundle.pem, newline="")
-    (CORPUS / "names").write_text("policy=1\n" + ca.issue(*NAMES).pem)
-    (CORPUS / "younger-than-installed").write_text("policy=2\n" + ca.issue(NAME, age=9).pem)
-    (CORPUS / "older-than-installed").write_text("policy=2\n" + ca.issue(NAME, age=11).pem)
-    (CORPUS / "installed-is-garbage").write_text("policy=3\n" + ca.issue(NAME, age=11).pem)
+    JUDGE.mkdir(exist_ok=True)
+    ca = load_ca() if (JUDGE / "root.key").exists() else make_ca()
+    for name, bundle in {**good(ca), **bad(ca), **with_policy(ca)}.items():
+        if not (CORPUS / name).exists():
+            (CORPUS / name).write_text(bundle if isinstance(bundle, str) else bundle.pem, newline="")
 
 
 if __name__ == "__main__":
