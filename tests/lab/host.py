@@ -198,6 +198,11 @@ class Host:
     def exists(self, path: str | os.PathLike) -> bool:
         return os.path.lexists(self.path(path))
 
+    def listens(self, path: str) -> bool:
+        """Whether somebody in it listens on this unix socket."""
+        rows = [line.split() for line in self.read("/proc/1/net/unix").splitlines()]
+        return any(row[3] == "00010000" and row[7:] == [path] for row in rows)
+
 
 def connect(one: Host, address_one: str, other: Host, address_other: str) -> None:
     """A cable between two hosts: eth0 in each. It ends with them."""

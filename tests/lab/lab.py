@@ -213,7 +213,7 @@ class Lab:
     def _deployer_answers(self) -> bool:
         if self.deployer.poll() is not None:
             raise RuntimeError(f"the deployer has ended ({self.deployer.returncode}):\n{self.deployer_log()[-4000:]}")
-        return f" {SOCKET}\n" in self.mail.read("/proc/1/net/unix")
+        return self.mail.listens(SOCKET)
 
     def stop_deployer(self, number: int = signal.SIGTERM) -> int | None:
         """Its exit status, None when none was running."""

@@ -1,4 +1,4 @@
-"""`python3 -m tests.torture [--json FILE] [--sample] [PART …]`: every point of every part, and what became of them."""
+"""`python3 -m tests.torture [--json FILE] [PART …]`: every point of every part, and what became of them."""
 from __future__ import annotations
 
 import argparse
@@ -6,66 +6,94 @@ import json
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Iterable
+from typing import Callable, Iterable
 
 from tests.lab.lab import Lab
 
-from . import deployer
+from . import cuts, deployer, powercut, pusher
 from .outcome import Tally
 
-SCENARIOS = {"primary": deployer.Primary}
-PARTS = [f"{scenario}/{kind}" for scenario in SCENARIOS for kind in deployer.KINDS]
+SCENARIOS = [deployer.Primary]
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def run(torture: deployer.Torture, scenario: str, kind: str, points: Iterable[deployer.Point]) -> Tally:
-    tally, begin = Tally(scenario, kind), time.monotonic()
-    points = list(points)
-    for number, point in enumerate(points, start=1):
-        outcome = torture.run(*point)
+def count(tally: Tally, outcomes: Iterable, total: int = 0) -> Tally:
+    begin = time.monotonic()
+    for number, outcome in enumerate(outcomes, start=1):
         tally.add(outcome)
         for problem in outcome.problems:
-            say(f"{scenario}/{kind}: {outcome.point}: {problem}")
-        if number % 50 == 0 or number == len(points):
-            say(f"{scenario}/{kind}: {number} of {len(points)}, {len(tally.failures)} bad, {time.monotonic() - begin:.0f} s")
+            say(f"{tally.scenario}/{tally.kind}: {outcome.point}: {problem}")
+        if number % 50 == 0 or number == total:
+            say(f"{tally.scenario}/{tally.kind}: {number}{f' of {total}' if total else ''}, {len(tally.failures)} bad, {time.monotonic() - begin:.0f} s")
     return tally
 
 
-def torture_deployer(parts: list[str], as_sample: bool) -> list[Tally]:
-    tallies = []
+def deployment(scenario: type, kind: str, lab: Lab) -> Tally:
+    with deployer.Torture(lab, scenario) as torture:
+        points = list(deployer.KINDS[kind](torture))
+        return count(Tally(scenario.name, kind), (torture.run(*point) for point in points), len(points))
+
+
+def power_cut(scenario: type, sort: str, lab: Lab) -> Tally:
+    with powercut.PowerCut(lab, scenario) as power:
+        outcomes = power.run(sort)
+        return count(Tally(scenario.name, f"power-cut-{sort}"), outcomes, len(outcomes))
+
+
+def pushing(kind: str, lab: Lab) -> Tally:
+    with pusher.Torture(lab) as torture:
+        points = list(pusher.KINDS[kind](torture))
+        return count(Tally("pusher", kind), (torture.run(*point) for point in points), len(points))
+
+
+def cutting(kind: str, lab: Lab) -> Tally:
+    with cuts.Cuts(lab) as link:
+        return count(Tally("stream", f"cut-{kind}"), cuts.KINDS[kind](link))
+
+
+PARTS: dict[str, Callable[[Lab], Tally]] = {
+    **{f"{scenario.name}/{kind}": partial(deployment, scenario, kind) for scenario in SCENARIOS for kind in deployer.KINDS},
+    **{f"{scenario.name}/power-cut-{sort}": partial(power_cut, scenario, sort)
+       for scenario in SCENARIOS for sort in (powercut.LATE, powercut.EARLY)},
+    **{f"pusher/{kind}": partial(pushing, kind) for kind in pusher.KINDS},
+    **{f"stream/cut-{kind}": partial(cutting, kind) for kind in cuts.KINDS},
+}
+
+
+def run(names: Iterable[str], keep: Callable[[list[dict]], None]) -> list[dict]:
+    """keep: takes the counts each time that a part is done."""
+    rows = []
     with Lab() as lab:
         lab.install()
-        for scenario in dict.fromkeys(part.split("/")[0] for part in parts):
-            with deployer.Torture(lab, SCENARIOS[scenario]) as torture:
-                if as_sample:
-                    tallies.append(run(torture, scenario, "sample", deployer.sample(torture)))
-                    continue
-                for kind in (part.split("/")[1] for part in parts if part.startswith(f"{scenario}/")):
-                    tallies.append(run(torture, scenario, kind, deployer.KINDS[kind](torture)))
-    return tallies
+        for name in names:
+            rows.append(PARTS[name](lab).counts())
+            keep(rows)
+    return rows
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.torture", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of: {' '.join(PARTS)}; all by default")
-    parser.add_argument("--sample", action="store_true", help="a few points of each scenario")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the counts go")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {' '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    tallies = torture_deployer(options.parts or PARTS, options.sample)
-    counts = [tally.counts() for tally in tallies]
-    for row in counts:
+
+    def keep(rows: list[dict]) -> None:
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+    rows = run(options.parts or PARTS, keep)
+    for row in rows:
         print(" ".join(f"{key}={value}" for key, value in row.items() if key != "failures"))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(counts, indent=2) + "\n")
-    return int(any(row["problems"] for row in counts))
+    return int(any(row["problems"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ import json
 import select
 import signal
 import socket
-import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from tests.lab import mailcow
 from tests.lab.host import Timeout, wait_for
@@ -25,6 +23,7 @@ from tests.lab.pki import Bundle
 from tests.system.checks import sessions
 from tests.system.protocol import HELLO, put
 
+from . import process
 from .outcome import NEW, OLD, TORN, Outcome
 from .tracer import Tracer
 from .wire import Wire
@@ -32,7 +31,6 @@ from .wire import Wire
 DAEMON, SESSION, JUDGE = 0, 1, 2
 ROLES = {DAEMON: "daemon", SESSION: "session", JUDGE: "judge"}
 TREES = (mailcow.SSL, f"{mailcow.PATH}/data/conf")
-PATIENCE = 90  # seconds until a session is given up
 # The calls that read or change what is on the disk; each is failed once with each of these.
 DISK = {"openat", "open", "read", "write", "pwrite64", "fsync", "fdatasync", "renameat", "renameat2", "rename", "mkdirat",
         "mkdir", "unlinkat", "unlink", "fchmod", "fchmodat", "fchown", "fchownat", "ftruncate", "linkat", "symlinkat", "close",
@@ -47,6 +45,11 @@ def name_of(point: dict, action: str) -> str:
 
 def rule(point: dict, action: str, number: int = 0) -> dict:
     return {"role": point["role"], "name": point["name"], "n": point["n"], "do": action, "errno": number}
+
+
+def lie(name: str, path: str, action: str = "fake", number: int = 0) -> list[dict]:
+    """Every such call of a session, or of `recover`, on such a path does nothing and says that it is done."""
+    return [{"role": role, "name": name, "n": 0, "path": path, "do": action, "errno": number} for role in (DAEMON, SESSION)]
 
 
 Files = dict[str, str | None]  # path below the SSL folder -> content, None when it is not there
@@ -102,10 +105,13 @@ class Primary:
 class Torture:
     """Runs points on a lab with the product installed."""
 
-    def __init__(self, lab: Lab, scenario_class=Primary):
-        self.lab = lab
+    def __init__(self, lab: Lab, scenario_class=Primary, lies: Sequence[dict] = (), recovers: bool = True):
+        """lies: rules that hold in every deployment and recovery, and with recovers=False none is made: what the product
+        does for its safety is taken out, to see that it is missed."""
+        self.lab, self.lies, self.recovers = lab, list(lies), recovers
         self.tracer, self.wire = Tracer(), Wire(lab.mail)
         self.scenario = scenario_class(lab)
+        self.is_known = False  # whether everything is as the scenario has it
         self.reset()
 
     def close(self) -> None:
@@ -121,6 +127,8 @@ class Torture:
 
     def reset(self) -> None:
         """To where a deployer is that has been at work for long: as many generations as it keeps."""
+        if self.is_known:
+            return
         self.lab.reset()
         self.scenario.prepare()
         self.tree = self.listing()
@@ -130,6 +138,7 @@ class Torture:
             if " deployed " not in (answer := self.say(change.said)):
                 raise RuntimeError(f"an undisturbed deployment fails:\n{answer}")
             self.scenario.done(change)
+        self.is_known = True
 
     # What lies on the disk
 
@@ -158,47 +167,33 @@ class Torture:
         """All in one flight; the whole of what comes back until the session ends, however that is."""
         with socket.socket(socket.AF_UNIX) as stream:
             stream.connect(str(self.lab.mail.path(SOCKET)))
-            heard, deadline = b"", time.monotonic() + PATIENCE
+            heard, deadline = b"", time.monotonic() + process.PATIENCE
             try:
                 stream.sendall(said)
                 while True:
                     if not select.select([stream], [], [], max(0, deadline - time.monotonic()))[0]:
-                        raise Timeout(f"no end of the session within {PATIENCE} s: {heard.decode()}")
+                        raise Timeout(f"no end of the session within {process.PATIENCE} s: {heard.decode()}")
                     if not (data := stream.recv(65536)):
                         return heard.decode()
                     heard += data
             except (BrokenPipeError, ConnectionResetError):
                 return heard.decode()
 
-    def is_idle(self) -> bool:
-        """The daemon has nothing to do, or is not there."""
-        try:
-            return not sessions(self.lab)
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-
     # Points
 
     def trace(self, change: Change, rules: list[dict], record: bool = False) -> tuple[str, dict]:
         """One deployment under the rules, and the end of all of it: what the client heard, what the tracer saw."""
-        self.tracer.attach(self.lab.deployer.inner(), rules, record)
+        self.tracer.attach(self.lab.deployer.inner(), [*rules, *self.lies], record)
         try:
             heard = self.say(change.said)
-            wait_for(self.is_idle, "the daemon's children to end", PATIENCE)  # it clears up behind a session that was killed
+            wait_for(lambda: is_idle(self.lab), "the daemon's children to end", process.PATIENCE)  # it clears up behind a session that was killed
         finally:
             self.lab.stop_deployer(signal.SIGKILL)
             seen = self.tracer.result()
         return heard, seen
 
-    def recover(self, rules: list[dict], record: bool = False) -> tuple[int, dict]:
-        """`recover` under the rules: its exit status, what the tracer saw."""
-        process = self.lab.mail.popen(["sh", "-c", 'kill -STOP $$; exec "$@"', "sh", DEPLOY, "recover"],
-                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: is_stopped(process.inner()), "the shell to stop itself")
-        self.tracer.attach(process.inner(), rules, record, from_exec=True)
-        process.send_signal(signal.SIGCONT)
-        seen = self.tracer.result()
-        return process.wait(), seen
+    def recover(self, rules: list[dict], record: bool = False) -> process.Traced:
+        return process.run(self.tracer, self.lab.mail, [DEPLOY, "recover"], [*rules, *self.lies], record)
 
     def calls(self) -> list[dict]:
         """Every system call of an undisturbed deployment, in order."""
@@ -214,33 +209,33 @@ class Torture:
         """Every system call of the recovery from a crash."""
         change = self.scenario.change()
         self.disturb(change, rules, Outcome(""))
-        status, seen = self.recover([], record=True)
-        if status:
-            raise RuntimeError(f"recover: exit {status}")
+        recovered = self.recover([], record=True)
+        if recovered.status:
+            raise RuntimeError(f"recover: exit {recovered.status}: {recovered.output}")
         self.lab.start_deployer()
         self.finish(change, outcome := Outcome(""))
         if outcome.problems:
             raise RuntimeError(f"recover: {outcome.problems}")
         self.scenario.done(change)
-        return seen["calls"]
+        return recovered.seen["calls"]
 
     def run(self, name: str, rules: list[dict], recovery: list[dict] | None = None) -> Outcome:
         """A deployment under the rules; with recovery, the restart behind it is disturbed as well, and then done again."""
+        self.reset()
         begin = time.monotonic()
         outcome = Outcome(name)
         change = self.scenario.change()
         try:
             self.disturb(change, rules, outcome)
             if recovery:
-                outcome.reached = bool(self.recover(recovery)[1]["fired"])
+                outcome.reached = bool(self.recover(recovery).seen["fired"])
             self.restart(change, outcome)
             self.finish(change, outcome)
         except (AssertionError, OSError, RuntimeError) as error:
             outcome.problems.append(f"{type(error).__name__}: {error}")
         outcome.seconds = time.monotonic() - begin
-        if outcome.problems:
-            self.reset()
-        else:
+        self.is_known = outcome.good
+        if outcome.good:
             self.scenario.done(change)
         return outcome
 
@@ -260,9 +255,8 @@ class Torture:
         return any(line.startswith(("250-want ", "251-want ")) and change.served[None] in line for line in heard.splitlines())
 
     def restart(self, change: Change, outcome: Outcome) -> None:
-        recovered = self.lab.deploy("recover")
-        if recovered.returncode:
-            outcome.problems.append(f"recover: exit {recovered.returncode}: {recovered.stderr.strip()}")
+        if self.recovers:
+            self.boot(outcome)
         outcome.state = self.state(change)
         if outcome.state == TORN:
             outcome.problems.append("a torn pair after the restart")
@@ -270,6 +264,16 @@ class Torture:
         if outcome.strays:
             outcome.problems.append(f"left in mailcow's tree: {' '.join(outcome.strays)}")
         self.lab.start_deployer()
+
+    def boot(self, outcome: Outcome) -> None:
+        if self.lies:
+            recovered = self.recover([])
+            status, said = recovered.status, recovered.output
+        else:
+            recovered = self.lab.deploy("recover")
+            status, said = recovered.returncode, recovered.stderr
+        if status:
+            outcome.problems.append(f"recover: exit {status}: {said.strip()}")
 
     def finish(self, change: Change, outcome: Outcome) -> None:
         """What was accepted needs no pusher any more."""
@@ -292,8 +296,12 @@ class Torture:
         outcome.finished = not outcome.problems
 
 
-def is_stopped(pid: int | None) -> bool:
-    return pid is not None and Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+def is_idle(lab: Lab) -> bool:
+    """The daemon has nothing to do, or is not there."""
+    try:
+        return not sessions(lab)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 # Which points there are. Each is a name, the rules of the deployment, and those of the recovery behind it.
@@ -350,11 +358,15 @@ def recovery(torture: Torture) -> Iterator[Point]:
 KINDS = {"kill": kills, "kill-alone": lone_kills, "error": errors, "recovery": recovery}
 
 
+def install_calls(calls: list[dict]) -> list[dict]:
+    """What makes an installation what it is: its renames, and what is synced before and after them."""
+    return [point for point in calls if point["name"].startswith(("rename", "fsync", "mkdir")) and is_on_disk(point)]
+
+
 def sample(torture: Torture) -> Iterator[Point]:
-    """Some of everything: each rename, fsync and removal of an installation is among it."""
+    """Death at each rename and fsync, and at some calls of every sort; an error at some of them."""
     calls = torture.calls()
-    changing = [p for p in calls if p["name"] in ("renameat", "fsync", "mkdirat") and is_on_disk(p)]
-    for point in changing + calls[::len(calls) // 8]:
+    for point in install_calls(calls) + calls[::len(calls) // 8]:
         yield name_of(point, "kill"), [rule(point, "kill-all")], None
-    for point in changing[::3]:
+    for point in install_calls(calls)[::3]:
         yield name_of(point, "EIO"), [rule(point, "error", errno.EIO)], None

@@ -1,0 +1,53 @@
+"""A deployment dies, or a call of it fails, at a sample of its system calls; `make torture` tries all of them."""
+import pytest
+
+from tests.lab.lab import DEPLOY_STATE
+from tests.lab.mailcow import SSL
+from tests.torture import deployer, powercut, pusher
+from tests.torture.deployer import SESSION, lie, rule
+
+
+def bad(outcomes) -> list[str]:
+    return [f"{outcome.point}: {'; '.join(outcome.problems)}" for outcome in outcomes if not outcome.good]
+
+
+def test_wherever_a_deployment_dies_the_next_pass_finishes_it(installed_lab):
+    with deployer.Torture(installed_lab) as torture:
+        outcomes = [torture.run(*point) for point in deployer.sample(torture)]
+    assert not bad(outcomes)
+    assert {outcome.state for outcome in outcomes} == {"old", "new"}
+    assert sum(outcome.reached for outcome in outcomes) >= 35
+
+
+def test_wherever_a_pass_dies_its_state_can_be_read(installed_lab):
+    with pusher.Torture(installed_lab) as torture:
+        outcomes = [torture.run(*point) for point in pusher.sample(torture)]
+    assert not bad(outcomes) and sum(outcome.reached for outcome in outcomes) >= 8
+
+
+def test_wherever_the_power_goes_a_boot_finds_a_pair(installed_lab):
+    with powercut.PowerCut(installed_lab) as power:
+        outcomes = power.run(powercut.LATE)
+    assert not bad(outcomes) and len(outcomes) > 200
+
+
+# What the product does for its safety is taken out: it must be missed.
+
+
+@pytest.mark.parametrize("lies, recovers, dies_at, problem", [
+    (lie("renameat", "intent.json$"), True, f"{SSL}/cert.pem", "torn"),
+    ([], False, f"{SSL}/cert.pem", "torn"),
+    (lie("unlinkat", "certsync$"), True, f"{DEPLOY_STATE}/intent.json", "left in mailcow's tree"),
+], ids=["no intent", "no recovery", "temporary files stay"])
+def test_what_is_taken_out_is_missed(installed_lab, lies, recovers, dies_at, problem):
+    with deployer.Torture(installed_lab) as torture:
+        point = next(p for p in torture.calls() if p["name"] == "renameat" and p["path"] == dies_at)
+        assert not torture.run("with it", [rule(point, "kill-all")]).problems
+        torture.lies, torture.recovers = lies, recovers
+        outcome = torture.run("without it", [rule(point, "kill-all")])
+    assert any(problem in line for line in outcome.problems), outcome
+
+
+def test_an_fsync_taken_out_is_missed(installed_lab):
+    with powercut.PowerCut(installed_lab) as power:
+        assert bad(power.run(powercut.LATE, [{"role": SESSION, "name": "fsync", "n": 0, "do": "fake"}]))
