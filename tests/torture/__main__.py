@@ -12,10 +12,13 @@ from typing import Callable, Iterable
 
 from tests.lab.lab import Lab
 
-from . import cuts, deployer, powercut, pusher
+from . import cuts, deployer, powercut, pusher, scenario
 from .outcome import Tally
 
-SCENARIOS = [deployer.Primary]
+# scenario -> kinds of points
+DEPLOYMENTS = {scenario.Primary: ["kill", "kill-alone", "error", "recovery"], scenario.Restart: ["kill"],
+               scenario.Rollback: ["kill", "error"], scenario.SniRenewal: ["kill", "error", "recovery"]}
+POWER_CUTS = [scenario.Primary, scenario.SniRenewal]
 
 
 def say(text: str) -> None:
@@ -33,16 +36,16 @@ def count(tally: Tally, outcomes: Iterable, total: int = 0) -> Tally:
     return tally
 
 
-def deployment(scenario: type, kind: str, lab: Lab) -> Tally:
-    with deployer.Torture(lab, scenario) as torture:
+def deployment(which: type, kind: str, lab: Lab) -> Tally:
+    with deployer.Torture(lab, which) as torture:
         points = list(deployer.KINDS[kind](torture))
-        return count(Tally(scenario.name, kind), (torture.run(*point) for point in points), len(points))
+        return count(Tally(which.name, kind), (torture.run(*point) for point in points), len(points))
 
 
-def power_cut(scenario: type, sort: str, lab: Lab) -> Tally:
-    with powercut.PowerCut(lab, scenario) as power:
+def power_cut(which: type, sort: str, lab: Lab) -> Tally:
+    with powercut.PowerCut(lab, which) as power:
         outcomes = power.run(sort)
-        return count(Tally(scenario.name, f"power-cut-{sort}"), outcomes, len(outcomes))
+        return count(Tally(which.name, f"power-cut-{sort}"), outcomes, len(outcomes))
 
 
 def pushing(kind: str, lab: Lab) -> Tally:
@@ -57,9 +60,9 @@ def cutting(kind: str, lab: Lab) -> Tally:
 
 
 PARTS: dict[str, Callable[[Lab], Tally]] = {
-    **{f"{scenario.name}/{kind}": partial(deployment, scenario, kind) for scenario in SCENARIOS for kind in deployer.KINDS},
-    **{f"{scenario.name}/power-cut-{sort}": partial(power_cut, scenario, sort)
-       for scenario in SCENARIOS for sort in (powercut.LATE, powercut.EARLY)},
+    **{f"{which.name}/{kind}": partial(deployment, which, kind) for which, kinds in DEPLOYMENTS.items() for kind in kinds},
+    **{f"{which.name}/power-cut-{sort}": partial(power_cut, which, sort)
+       for which in POWER_CUTS for sort in (powercut.LATE, powercut.EARLY)},
     **{f"pusher/{kind}": partial(pushing, kind) for kind in pusher.KINDS},
     **{f"stream/cut-{kind}": partial(cutting, kind) for kind in cuts.KINDS},
 }

@@ -7,24 +7,20 @@ endpoint serves the new one. A verdict that said so held at once.
 from __future__ import annotations
 
 import errno
-import itertools
-import json
 import select
 import signal
 import socket
 import time
-from dataclasses import dataclass
 from typing import Iterator, Sequence
 
 from tests.lab import mailcow
 from tests.lab.host import Timeout, wait_for
-from tests.lab.lab import DEPLOY, DEPLOY_STATE, HOSTNAME, SOCKET, Lab
-from tests.lab.pki import Bundle
+from tests.lab.lab import DEPLOY, DEPLOY_STATE, SOCKET, Lab
 from tests.system.checks import sessions
-from tests.system.protocol import HELLO, put
 
 from . import process
-from .outcome import NEW, OLD, TORN, Outcome
+from .outcome import NEW, TORN, Outcome
+from .scenario import Change, Primary
 from .tracer import Tracer
 from .wire import Wire
 
@@ -36,6 +32,7 @@ DISK = {"openat", "open", "read", "write", "pwrite64", "fsync", "fdatasync", "re
         "mkdir", "unlinkat", "unlink", "fchmod", "fchmodat", "fchown", "fchownat", "ftruncate", "linkat", "symlinkat", "close",
         "flock", "getdents64", "newfstatat", "statx", "faccessat2", "faccessat", "utimensat", "sync_file_range"}
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EINTR)
+SAYING = {"connect", "sendto", "sendmsg", "clone", "clone3"}
 SHORT = {"write", "pwrite64"}
 
 
@@ -52,56 +49,6 @@ def lie(name: str, path: str, action: str = "fake", number: int = 0) -> list[dic
     return [{"role": role, "name": name, "n": 0, "path": path, "do": action, "errno": number} for role in (DAEMON, SESSION)]
 
 
-Files = dict[str, str | None]  # path below the SSL folder -> content, None when it is not there
-
-
-@dataclass(frozen=True)
-class Change:
-    """What one deployment is to change: what is said to the deployer, the files before and after, what is served then."""
-    said: bytes
-    before: Files
-    after: Files
-    served: dict[str | None, str]  # name asked for (None: without SNI) -> fingerprint, when it is done
-
-
-class Primary:
-    """cert.pem and key.pem are renewed, each time with a certificate that is a little younger."""
-    name = want = "primary"
-
-    def __init__(self, lab: Lab):
-        self.lab = lab
-        self.ages = itertools.count(1)
-        self.installed = lab.old
-
-    def prepare(self) -> None:
-        """After a reset of the lab."""
-        self.installed = self.lab.old
-
-    def bundle(self) -> Bundle:
-        return self.lab.issue(age=59 - next(self.ages) / 1440)
-
-    @staticmethod
-    def files(bundle: Bundle) -> Files:
-        return {"cert.pem": bundle.fullchain, "key.pem": bundle.key}
-
-    def change(self) -> Change:
-        new = self.bundle()
-        return Change(said=HELLO + put(new.pem, self.want) + b"DEPLOY\n", before=self.files(self.installed),
-                      after=self.files(new), served={None: new.fingerprint, HOSTNAME: new.fingerprint})
-
-    def done(self, change: Change) -> None:
-        """It is installed: the next change begins there."""
-        self.installed = Bundle(change.after["cert.pem"], "", change.after["key.pem"])
-
-    def record(self) -> dict:
-        path = f"{DEPLOY_STATE}/wants/{self.want}/record.json"
-        return json.loads(self.lab.mail.read(path)) if self.lab.mail.exists(path) else {"state": "none", "fingerprint": ""}
-
-    def accepted(self, change: Change) -> bool:
-        """Whether the deployer's record says that it will deploy it."""
-        return self.record()["fingerprint"] == change.served[None]
-
-
 class Torture:
     """Runs points on a lab with the product installed."""
 
@@ -116,6 +63,7 @@ class Torture:
 
     def close(self) -> None:
         self.lab.stop_deployer()
+        self.scenario.release()
         self.tracer.close()
         self.wire.close()
 
@@ -126,19 +74,23 @@ class Torture:
         self.close()
 
     def reset(self) -> None:
-        """To where a deployer is that has been at work for long: as many generations as it keeps."""
+        """To where a deployer is that has been at work for long."""
         if self.is_known:
             return
         self.lab.reset()
         self.scenario.prepare()
-        self.tree = self.listing()
         self.lab.start_deployer()
-        for _ in range(5):
+        for _ in range(self.scenario.primes):
             change = self.scenario.change()
-            if " deployed " not in (answer := self.say(change.said)):
-                raise RuntimeError(f"an undisturbed deployment fails:\n{answer}")
-            self.scenario.done(change)
+            self.expect(change, self.say(change.said))
+        self.tree = self.listing()
         self.is_known = True
+
+    def expect(self, change: Change, heard: str) -> None:
+        """An undisturbed deployment ends as it should."""
+        if self.state(change) != self.scenario.goal or not heard.splitlines()[-1].startswith(self.scenario.verdicts):
+            raise RuntimeError(f"{self.scenario.name}: an undisturbed deployment fails:\n{heard}")
+        self.scenario.done(change)
 
     # What lies on the disk
 
@@ -150,16 +102,15 @@ class Torture:
         return found
 
     def state(self, change: Change) -> str:
-        now = {name: self.content(name) for name in change.after}
-        return OLD if now == change.before else NEW if now == change.after else TORN
+        return change.state(self.content)
 
     def content(self, name: str) -> str | None:
         path = f"{mailcow.SSL}/{name}"
         return self.lab.mail.read(path) if self.lab.mail.exists(path) else None
 
     def strays(self, change: Change) -> list[str]:
-        allowed = self.tree | {f"{mailcow.SSL}/{name}" for name in change.after}
-        return sorted(self.listing() - allowed)
+        ours = {f"{mailcow.SSL}/{path}" for name in change.paths for path in (name, name.rpartition("/")[0])}
+        return sorted(self.listing() - self.tree - ours)
 
     # Asking
 
@@ -199,9 +150,7 @@ class Torture:
         """Every system call of an undisturbed deployment, in order."""
         change = self.scenario.change()
         heard, seen = self.trace(change, [], record=True)
-        if " deployed " not in heard:
-            raise RuntimeError(f"an undisturbed deployment fails when it is recorded:\n{heard}")
-        self.scenario.done(change)
+        self.expect(change, heard)
         self.lab.start_deployer()
         return seen["calls"]
 
@@ -252,7 +201,7 @@ class Torture:
 
     @staticmethod
     def served_in(heard: str, change: Change) -> bool:
-        return any(line.startswith(("250-want ", "251-want ")) and change.served[None] in line for line in heard.splitlines())
+        return any(line.startswith(("250-want ", "251-want ")) and f"={change.leaf} " in line for line in heard.splitlines())
 
     def restart(self, change: Change, outcome: Outcome) -> None:
         if self.recovers:
@@ -277,16 +226,16 @@ class Torture:
 
     def finish(self, change: Change, outcome: Outcome) -> None:
         """What was accepted needs no pusher any more."""
-        promised = "150 staged " in self.heard
-        accepted = self.scenario.accepted(change)
-        if promised and not accepted:
+        if "150 staged " in self.heard and not self.scenario.accepted(change):
             outcome.problems.append("told the pusher that it is staged, and has forgotten it")
-        answer = self.say(HELLO + b"RECONCILE\n") if accepted else self.say(change.said)
+        said = self.scenario.again(change)
+        answer = self.say(said)
         last = answer.splitlines()[-1] if answer else "no answer"
-        if not last.startswith(("250 ", "251 ")):
-            outcome.problems.append(f"the next {'reconcile' if accepted else 'push'}: {last}")
-        if self.state(change) != NEW:
+        if not last.startswith(self.scenario.verdicts):
+            outcome.problems.append(f"the next {'push' if said == change.said else 'reconcile'}: {last}")
+        if self.state(change) != self.scenario.goal:
             outcome.problems.append(f"after the next pass the {self.state(change)} is installed")
+        outcome.problems += self.scenario.problems(change)
         for name, fingerprint in change.served.items():
             others = {endpoint: leaf for endpoint, leaf in self.wire.everywhere(name).items() if leaf != fingerprint}
             if others:
@@ -309,15 +258,23 @@ def is_idle(lab: Lab) -> bool:
 Point = tuple[str, list[dict], list[dict] | None]
 
 
+def tried(torture: Torture) -> list[dict]:
+    """The calls at which a kill is tried: all, or where a deployment takes many seconds those that others can see the effect
+    of, and some of the others."""
+    calls = torture.calls()
+    return [point for number, point in enumerate(calls)
+            if number % torture.scenario.steps == 0 or is_on_disk(point) or point["name"] in SAYING]
+
+
 def kills(torture: Torture) -> Iterator[Point]:
     """Everything dies at each call."""
-    for point in torture.calls():
+    for point in tried(torture):
         yield name_of(point, "kill"), [rule(point, "kill-all")], None
 
 
 def lone_kills(torture: Torture) -> Iterator[Point]:
     """One process dies at each call: the daemon lives on when its session does not, the session when the judge does not."""
-    for point in torture.calls():
+    for point in tried(torture):
         yield name_of(point, "kill alone"), [rule(point, "kill")], None
 
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from tests.lab import mailcow
 from tests.lab.host import wait_for
 from tests.lab.lab import DEPLOY, DEPLOYER_LOG, TRUST, USER, Lab, ini
-from tests.system.protocol import HELLO
 
-from .deployer import ROLES, SESSION, Change, Primary
-from .outcome import NEW, OLD, TORN, Outcome
+from .deployer import ROLES, SESSION
+from .outcome import NEW, TORN, Outcome
+from .scenario import RECONCILE, Change, Primary
 from .tracer import Tracer
 
 SIZE = 8 << 20
@@ -56,7 +56,8 @@ class PowerCut:
         self.host.path(MOUNT).mkdir(parents=True)
         self.host.write(CONF, ini({
             "deploy": {"state": STATE, "socket": SOCKET, "push_user": USER, "trust": TRUST},
-            "mailcow": {"path": f"{MOUNT}/mailcow"}, "docker": {"socket": "/nonexistent"}}))
+            "mailcow": {"path": f"{MOUNT}/mailcow"}, "docker": {"host": "unix:///nonexistent"},
+            **self.scenario.configuration}))
         self.disk = self.make_disk()
 
     def close(self) -> None:
@@ -81,7 +82,7 @@ class PowerCut:
         self.host.run(["cp", "-a", mailcow.PATH, f"{MOUNT}/mailcow"])
         self.host.write(UNRELATED, "0")
         self.start()
-        for _ in range(5):
+        for _ in range(self.scenario.primes):
             change = self.scenario.change()
             answer = self.say(change.said)
             if self.state(change) != NEW:
@@ -112,10 +113,10 @@ class PowerCut:
             os.close(descriptor)
 
     def state(self, change: Change) -> str:
-        now = {name: self.content(f"{SSL}/{name}") for name in change.after}
-        return OLD if now == change.before else NEW if now == change.after else TORN
+        return change.state(self.content)
 
-    def content(self, path: str) -> str | None:
+    def content(self, name: str) -> str | None:
+        path = f"{SSL}/{name}"
         return self.host.read_bytes(path).decode(errors="replace") if self.host.exists(path) else None
 
     def listing(self) -> set[str]:
@@ -191,9 +192,10 @@ class PowerCut:
             if recovered.returncode:
                 outcome.problems.append(f"recover: exit {recovered.returncode}: {recovered.stderr.strip()}")
             outcome.state = self.state(change)
-            outcome.strays = sorted(self.listing() - self.tree - {f"data/assets/ssl/{name}" for name in change.after})
+            outcome.strays = sorted(self.listing() - self.tree - {f"data/assets/ssl/{path}" for name in change.paths
+                                                                          for path in (name, name.rpartition("/")[0])})
             self.start()
-            answer = self.say(HELLO + b"RECONCILE\n")
+            answer = self.say(RECONCILE)
             reconciled = self.state(change)
             answer += self.say(change.said)
             outcome.finished = self.state(change) == NEW
