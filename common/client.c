@@ -148,3 +148,15 @@ bool client_parse_want(const char *row, struct client_want *out)
         out->not_after = 0;
     return true;
 }
+
+bool client_parse_finding(const char *row, struct client_finding *out)
+{
+    *out = (struct client_finding){.detail = wire_free_text(row)};
+    if (strncmp(row, "finding ", 8) != 0 ||
+        !wire_field(row, "severity", out->severity, sizeof out->severity) ||
+        !wire_field(row, "id", out->id, sizeof out->id))
+        return false;
+    if (!wire_field(row, "want", out->want, sizeof out->want) || strcmp(out->want, "-") == 0)
+        out->want[0] = '\0';
+    return true;
+}

@@ -54,4 +54,13 @@ struct client_want {
 };
 bool client_parse_want(const char *row, struct client_want *out);
 
+/* A `finding` row of the answer to CHECK. False when it is none. */
+struct client_finding {
+    char severity[16];
+    char id[32];
+    char want[WANT_ID_SIZE]; /* "" for none in particular */
+    const char *detail;      /* within the row */
+};
+bool client_parse_finding(const char *row, struct client_finding *out);
+
 #endif

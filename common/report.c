@@ -168,6 +168,7 @@ static void add_result(struct report *r, const struct report_result *result, con
     set_text(object, "target", result->target);
     set_text(object, "want", result->want);
     set_text(object, "result", result->result);
+    set_text(object, "id", result->id);
     set_text(object, "lineage", result->lineage);
     set_text(object, "fingerprint", result->fingerprint);
     set_text(object, "not_after", not_after);
@@ -204,6 +205,7 @@ void report_result(struct report *r, const struct report_result *result)
     append(text, sizeof text, "", result->target, ": ");
     append(text, sizeof text, "", result->want, ": ");
     append(text, sizeof text, "", result->result, "");
+    append(text, sizeof text, " ", result->id, "");
     append(text, sizeof text, " ", result->fingerprint, "");
     append(text, sizeof text, " from ", result->lineage, "");
     append(text, sizeof text, " until ", when, "");

@@ -46,6 +46,7 @@ struct report_result {
     const char *target;
     const char *want;
     const char *result; /* deployed, unchanged, rejected, … */
+    const char *id;     /* of a finding, whose severity is the result */
     const char *lineage;
     const char *fingerprint;
     time_t not_after;

@@ -6,6 +6,9 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -44,6 +47,39 @@ static bool is_named_container(const char *item)
            strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") == strlen(name);
 }
 
+/* By number (the last one means "nobody in particular" to chown(2)) or by name; false when there is none. */
+static bool find_user(const char *item, uid_t *out)
+{
+    long number;
+    bool is_number = text_parse_number(item, 0, (long)UINT_MAX - 1, &number);
+    const struct passwd *user = is_number ? NULL : getpwnam(item);
+    if (is_number || user)
+        *out = user ? user->pw_uid : (uid_t)number;
+    return is_number || user;
+}
+
+static bool find_group(const char *item, gid_t *out)
+{
+    long number;
+    bool is_number = text_parse_number(item, 0, (long)UINT_MAX - 1, &number);
+    const struct group *group = is_number ? NULL : getgrnam(item);
+    if (is_number || group)
+        *out = group ? group->gr_gid : (gid_t)number;
+    return is_number || group;
+}
+
+static bool is_owner(const char *item)
+{
+    uid_t uid;
+    return find_user(item, &uid);
+}
+
+static bool is_group(const char *item)
+{
+    gid_t gid;
+    return find_group(item, &gid);
+}
+
 static bool is_endpoint(const char *item)
 {
     struct endpoint_list list = {.count = 0};
@@ -77,6 +113,16 @@ static const struct conf_key mailcow_keys[] = {
      .offset = AT(optional),
      .accepts = is_service,
      .expected = "services: nginx-mailcow, postfix-mailcow, dovecot-mailcow"},
+    {.name = "owner",
+     .type = CONF_STRING,
+     .offset = AT(owner),
+     .accepts = is_owner,
+     .expected = "a user of this host, or a number"},
+    {.name = "group",
+     .type = CONF_STRING,
+     .offset = AT(group),
+     .accepts = is_group,
+     .expected = "a group of this host, or a number"},
 };
 static const struct conf_key docker_keys[] = {
     {.name = "host",
@@ -238,6 +284,16 @@ const struct deploy_sni *deploy_conf_sni(const struct deploy_conf *s, const char
     return NULL;
 }
 
+struct file_owner deploy_conf_owner(const struct deploy_conf *s)
+{
+    struct file_owner owner = {.uid = (uid_t)-1, .gid = (gid_t)-1};
+    if (s->owner)
+        find_user(s->owner, &owner.uid);
+    if (s->group)
+        find_group(s->group, &owner.gid);
+    return owner;
+}
+
 void deploy_conf_free(struct deploy_conf *s)
 {
     free(s->state);
@@ -248,6 +304,8 @@ void deploy_conf_free(struct deploy_conf *s)
     free(s->docker_host);
     free(s->docker_cert_path);
     conf_list_free(&s->docker_containers);
+    free(s->owner);
+    free(s->group);
     conf_list_free(&s->require);
     conf_list_free(&s->optional);
     conf_list_free(&s->endpoints);

@@ -5,6 +5,7 @@
 #define DEPLOYER_DEPLOY_CONF_H
 
 #include "common/conf.h"
+#include "common/file.h"
 
 #define DEPLOY_CONF_SNI_MAX 256
 
@@ -24,6 +25,7 @@ struct deploy_conf {
     char *mailcow;             /* mailcow's directory */
     struct conf_list require;  /* names that the primary certificate must cover besides MAILCOW_HOSTNAME */
     struct conf_list optional; /* services whose container may be missing */
+    char *owner, *group;       /* of what is installed, names or numbers; NULL: as it was */
     struct deploy_sni sni[DEPLOY_CONF_SNI_MAX];
     size_t sni_count;
     char *docker_host;         /* one of DOCKER_HOST_FORMS */
@@ -46,6 +48,8 @@ int deploy_conf_defaults(struct deploy_conf *s);
 /* The section [sni NAME], or NULL. */
 const struct deploy_sni *deploy_conf_sni(const struct deploy_conf *s, const char *name);
 void deploy_conf_free(struct deploy_conf *s);
+/* Who is to own what is installed; (uid_t)-1 and (gid_t)-1 where nothing is configured. */
+struct file_owner deploy_conf_owner(const struct deploy_conf *s);
 #define AUTO_DEPLOY_CONF CLEANUP(deploy_conf_free)
 
 #endif

@@ -331,6 +331,41 @@ int docker_containers_found(struct docker *d, const char *project, const char *c
     return E_CONFIG;
 }
 
+/* Details */
+
+static int details_of(struct docker *d, const char *id, struct docker_details *out, struct error *err)
+{
+    char path[300];
+    AUTO_ANSWER struct docker_http_answer a = {0};
+    int r = check_id(id, err);
+    if (r)
+        return r;
+    snprintf(path, sizeof path, "/containers/%s/json", id);
+    struct docker_http_request req = {
+        .path = path, .max = INSPECT_MAX, .deadline = clock_ms() + d->timeout_ms};
+    r = call(d, &req, 200, &a, err);
+    return r ? r : docker_json_details(a.data, a.len, out, err);
+}
+
+int docker_inspect(struct docker *d, const char *id, struct docker_details *out, struct error *err)
+{
+    return in_context(d, details_of(d, id, out, err), err, id, "inspect it");
+}
+
+static int ask_engine(struct docker *d, struct docker_info *out, struct error *err)
+{
+    AUTO_ANSWER struct docker_http_answer a = {0};
+    struct docker_http_request req = {
+        .path = "/info", .max = INSPECT_MAX, .deadline = clock_ms() + d->timeout_ms};
+    int r = call(d, &req, 200, &a, err);
+    return r ? r : docker_json_info(a.data, a.len, out, err);
+}
+
+int docker_info(struct docker *d, struct docker_info *out, struct error *err)
+{
+    return in_context(d, ask_engine(d, out, err), err, NULL, "ask what it is");
+}
+
 /* Commands */
 
 static int exec_create(struct docker *d, const char *id, const char *const argv[], int64_t deadline,

@@ -57,6 +57,7 @@ struct docker_container {
     char state[16];        /* created, running, paused, restarting, removing, exited, dead */
     char status[64];       /* for people: "Up 3 minutes (healthy)" */
     char health[16];       /* starting, healthy, unhealthy; "" without a health check, and in a list */
+    int64_t created;       /* time_t; 0 when it is not known */
     char addresses[8][46]; /* of its networks, IPv4 and IPv6 */
     size_t address_count;
     struct docker_port ports[64];
@@ -97,6 +98,26 @@ int docker_containers_found(struct docker *d, const char *project, const char *c
                             struct docker_containers *out, struct error *err);
 void docker_containers_free(struct docker_containers *containers);
 #define AUTO_CONTAINERS CLEANUP(docker_containers_free)
+
+/* What the list does not tell of a container. */
+struct docker_details {
+    char **env;              /* KEY=value as they are, ended by a NULL; there are passwords in it */
+    char userns_mode[32];    /* "host": its root is the mail host's; "": as the engine does it */
+    char restart_policy[32]; /* no, always, unless-stopped, on-failure */
+};
+int docker_inspect(struct docker *d, const char *id, struct docker_details *out, struct error *err);
+/* The value of a variable of its environment, NULL when it is not set. */
+const char *docker_env(const struct docker_details *details, const char *key);
+void docker_details_free(struct docker_details *details);
+#define AUTO_DETAILS CLEANUP(docker_details_free)
+
+/* What is known of the engine itself. */
+struct docker_info {
+    bool remaps_users;  /* userns-remap: the containers' root is another user of the mail host */
+    bool root_is_known; /* who that is */
+    unsigned root_uid, root_gid;
+};
+int docker_info(struct docker *d, struct docker_info *out, struct error *err);
 
 struct docker_exec {
     int exit_code;     /* as the engine reports it after the command has ended */

@@ -173,6 +173,7 @@ static int read_name(json_t *names, struct docker_container *c, struct error *er
 /* The members that container_read puts in their places. */
 struct row {
     const char *id, *state, *status;
+    json_int_t created;
     json_t *names, *labels, *ports, *mounts, *networks;
 };
 
@@ -180,9 +181,10 @@ static int read_row(json_t *json, struct row *row, struct error *err)
 {
     json_t *conf = NULL;
     json_error_t why;
-    if (json_unpack_ex(json, &why, 0, "{s:s,s:s,s?s,s:o,s:o,s?o,s?o,s?o}", "Id", &row->id, "State",
-                       &row->state, "Status", &row->status, "Names", &row->names, "Labels", &row->labels,
-                       "Ports", &row->ports, "Mounts", &row->mounts, "NetworkSettings", &conf))
+    if (json_unpack_ex(json, &why, 0, "{s:s,s:s,s?s,s?I,s:o,s:o,s?o,s?o,s?o}", "Id", &row->id, "State",
+                       &row->state, "Status", &row->status, "Created", &row->created, "Names", &row->names,
+                       "Labels", &row->labels, "Ports", &row->ports, "Mounts", &row->mounts,
+                       "NetworkSettings", &conf))
         return bad_shape(err, "a container", &why);
     if (!is_missing(row->labels) && !json_is_object(row->labels))
         return bad_shape(err, "Labels", NULL);
@@ -199,6 +201,7 @@ static int fill_container(const struct row *row, const char *service, struct doc
     copy_text(c->service, sizeof c->service, service);
     copy_text(c->state, sizeof c->state, row->state);
     copy_text(c->status, sizeof c->status, row->status ? row->status : "");
+    c->created = row->created;
     int r = read_name(row->names, c, err);
     if (!r)
         r = read_networks(row->networks, c, err);
@@ -356,6 +359,105 @@ int docker_json_container(const char *bytes, size_t len, struct docker_container
     if (!r)
         *out = c;
     return r;
+}
+
+/* The details of a container */
+
+static int read_env(json_t *rows, struct docker_details *out, struct error *err)
+{
+    size_t i;
+    json_t *row;
+    if (!is_missing(rows) && !json_is_array(rows))
+        return bad_shape(err, "Config.Env", NULL);
+    out->env = calloc(json_array_size(rows) + 1, sizeof *out->env);
+    if (!out->env)
+        return error_memory(err);
+    json_array_foreach(rows, i, row)
+    {
+        if (!json_is_string(row))
+            return bad_shape(err, "Config.Env", NULL);
+        out->env[i] = strdup(json_string_value(row));
+        if (!out->env[i])
+            return error_memory(err);
+    }
+    return 0;
+}
+
+int docker_json_details(const char *bytes, size_t len, struct docker_details *out, struct error *err)
+{
+    AUTO_JSON json_t *json = NULL;
+    AUTO_DETAILS struct docker_details details = {0};
+    const char *userns = "", *policy = "";
+    json_t *env = NULL;
+    json_error_t why;
+    int r = parse(bytes, len, &json, err);
+    if (r)
+        return r;
+    if (json_unpack_ex(json, &why, 0, "{s:{s?o},s:{s?s,s?{s?s}}}", "Config", "Env", &env, "HostConfig",
+                       "UsernsMode", &userns, "RestartPolicy", "Name", &policy))
+        return bad_shape(err, "a container", &why);
+    copy_text(details.userns_mode, sizeof details.userns_mode, userns);
+    copy_text(details.restart_policy, sizeof details.restart_policy, policy);
+    r = read_env(env, &details, err);
+    if (r)
+        return r;
+    *out = details;
+    details.env = NULL;
+    return 0;
+}
+
+void docker_details_free(struct docker_details *details)
+{
+    for (char **p = details->env; p && *p; p++)
+        free(*p);
+    free(details->env);
+    memset(details, 0, sizeof *details);
+}
+
+const char *docker_env(const struct docker_details *details, const char *key)
+{
+    size_t len = strlen(key);
+    for (char **p = details->env; p && *p; p++)
+        if (strncmp(*p, key, len) == 0 && (*p)[len] == '=')
+            return *p + len + 1;
+    return NULL;
+}
+
+/* The engine */
+
+/* An engine that remaps keeps its data in a folder that is named by its root: /var/lib/docker/231072.231072.
+ */
+static void read_root(const char *folder, struct docker_info *out)
+{
+    char rest;
+    const char *slash = strrchr(folder, '/');
+    out->root_is_known = slash && sscanf(slash + 1, "%9u.%9u%c", &out->root_uid, &out->root_gid, &rest) == 2;
+}
+
+int docker_json_info(const char *bytes, size_t len, struct docker_info *out, struct error *err)
+{
+    AUTO_JSON json_t *json = NULL;
+    struct docker_info info = {0};
+    const char *folder = "";
+    json_t *options = NULL, *option;
+    size_t i;
+    json_error_t why;
+    int r = parse(bytes, len, &json, err);
+    if (r)
+        return r;
+    if (json_unpack_ex(json, &why, 0, "{s?s,s?o}", "DockerRootDir", &folder, "SecurityOptions", &options))
+        return bad_shape(err, "the engine", &why);
+    if (!is_missing(options) && !json_is_array(options))
+        return bad_shape(err, "SecurityOptions", NULL);
+    json_array_foreach(options, i, option)
+    {
+        const char *text = json_string_value(option);
+        info.remaps_users = info.remaps_users || (text && strcmp(text, "name=userns") == 0);
+    }
+    if (info.remaps_users)
+        read_root(folder, &info);
+    *out = info;
+    return 0;
 }
 
 /* The other answers */

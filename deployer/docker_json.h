@@ -17,6 +17,12 @@ int docker_json_containers(const char *bytes, size_t len, const char *project, s
 /* GET /containers/ID/json, as docker_containers documents a container, and its health. */
 int docker_json_container(const char *bytes, size_t len, struct docker_container *out, struct error *err);
 
+/* GET /containers/ID/json: what docker_inspect documents. */
+int docker_json_details(const char *bytes, size_t len, struct docker_details *out, struct error *err);
+
+/* GET /info */
+int docker_json_info(const char *bytes, size_t len, struct docker_info *out, struct error *err);
+
 /* POST /containers/ID/exec: the id of the command, hexadecimal. */
 int docker_json_exec_id(const char *bytes, size_t len, char out[65], struct error *err);
 

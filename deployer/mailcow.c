@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <regex.h>
 #include <string.h>
 #include <strings.h>
 
@@ -135,6 +136,17 @@ static int use_https_port(const char *path, const struct variable *v, struct mai
     return 0;
 }
 
+/* acme.sh and its like: [[ $value =~ ^([yY][eE][sS]|[yY])+$ ]] */
+bool mailcow_is_yes(const char *value)
+{
+    regex_t yes;
+    if (regcomp(&yes, "^([yY][eE][sS]|[yY])+$", REG_EXTENDED | REG_NOSUB) != 0)
+        return false;
+    bool is = regexec(&yes, value, 0, NULL, 0) == 0;
+    regfree(&yes);
+    return is;
+}
+
 void mailcow_locate(const char *path, struct mailcow *out)
 {
     snprintf(out->ssl_path, sizeof out->ssl_path, "%.4000s/data/assets/ssl", path);
@@ -151,6 +163,7 @@ int mailcow_read(const char *path, struct mailcow *out, struct error *err)
         {.key = "HTTPS_PORT"},
         {.key = "ADDITIONAL_SERVER_NAMES"},
         {.key = "NGINX_USE_PROXY_PROTOCOL"},
+        {.key = "SKIP_LETS_ENCRYPT"},
     };
     AUTO_SECRET struct secret text = SECRET(CONF_BYTES); /* it holds mailcow's database passwords */
     snprintf(file, sizeof file, "%s/mailcow.conf", path);
@@ -168,6 +181,7 @@ int mailcow_read(const char *path, struct mailcow *out, struct error *err)
     if (text.len)
         read_variables((char *)text.data, v, sizeof v / sizeof *v);
     memcpy(out->server_names, v[3].value, sizeof out->server_names);
+    text_escape(out->skip_acme, sizeof out->skip_acme, v[5].value, strlen(v[5].value));
     rc = use_hostname(file, &v[0], out, err);
     if (!rc)
         rc = use_project(file, path, &v[1], out, err);
@@ -179,7 +193,14 @@ int mailcow_read(const char *path, struct mailcow *out, struct error *err)
 
 int mailcow_open_ssl(const struct mailcow *m, struct error *err)
 {
+    struct stat st;
     int fd = file_open_dir(AT_FDCWD, m->ssl_path, false, 0, err);
+    if (fd < 0 && lstat(m->ssl_path, &st) == 0 && S_ISLNK(st.st_mode))
+        error_set(
+            err, E_CONFIG,
+            "%s: it is a symbolic link, and the containers have what it led to when they were made: put "
+            "the folder itself there, and make the containers anew (docker compose up -d --force-recreate)",
+            m->ssl_path);
     if (fd < 0) {
         err->code = E_CONFIG;
         error_wrap(err, "mailcow's SSL folder");

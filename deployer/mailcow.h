@@ -19,6 +19,7 @@ struct mailcow {
     char ssl_path[4096];     /* data/assets/ssl */
     char postfix_path[4096]; /* data/conf/postfix */
     char dovecot_path[4096]; /* data/conf/dovecot */
+    char skip_acme[16];      /* SKIP_LETS_ENCRYPT as it stands there, "" without it; see mailcow_is_yes */
 };
 
 /*
@@ -27,6 +28,9 @@ struct mailcow {
  * file and line, when it is missing or a value that is needed cannot be used.
  */
 int mailcow_read(const char *path, struct mailcow *out, struct error *err);
+
+/* Whether mailcow takes the value of a switch for yes: `y`, `yes` in any case; `true` and `1` are no. */
+bool mailcow_is_yes(const char *value);
 
 /* Only sets the paths. */
 void mailcow_locate(const char *path, struct mailcow *out);

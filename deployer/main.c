@@ -24,12 +24,13 @@ enum command {
     RECONCILE,
     SERVE,
     STATUS,
+    CHECK,
     ROLLBACK,
     REMOVE,
     RECOVER
 };
 
-#define OPERATORS (1 << RECONCILE | 1 << STATUS | 1 << ROLLBACK | 1 << REMOVE)
+#define OPERATORS (1 << RECONCILE | 1 << STATUS | 1 << CHECK | 1 << ROLLBACK | 1 << REMOVE)
 
 static int parse_arguments(int argc, char **argv, struct arguments *a, size_t *out_command, struct error *err)
 {
@@ -39,6 +40,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a, size_t *o
                        NULL},
         [SERVE] = {"serve", "the daemon, on the socket that systemd hands over or on --socket", NULL, NULL},
         [STATUS] = {"status", "what is installed, how it stands, and what can be gone back to", NULL, NULL},
+        [CHECK] = {"check", "what keeps mailcow from getting or serving certificates, and what resolves it",
+                   NULL, NULL},
         [ROLLBACK] = {"rollback", "go back to a generation (the one before), and refuse the current one",
                       "[GENERATION]", &a->generation},
         [REMOVE] = {"remove", "remove an SNI folder; its names get the primary certificate", "NAME",
@@ -127,6 +130,8 @@ static int run(enum command command, const struct arguments *a, const struct dep
         return serve(&serve_opts, err);
     case STATUS:
         return operator_run(socket, "STATUS", report);
+    case CHECK:
+        return operator_run(socket, "CHECK", report);
     case ROLLBACK:
         return rollback(a, socket, report, err);
     case REMOVE:

@@ -28,11 +28,32 @@ static int connect_to(const char *path, struct error *err)
     return out;
 }
 
+struct answer {
+    struct report *report;
+    bool has_complaint; /* a finding that is no mere note */
+};
+
+static void on_want(struct answer *a, int code, const char *text)
+{
+    struct client_want want;
+    if (!client_parse_want(text, &want))
+        return;
+    report_result(a->report, &(struct report_result){
+                                 .want = want.id,
+                                 .result = want.result,
+                                 .fingerprint = want.fingerprint,
+                                 .not_after = want.not_after,
+                                 .detail = want.detail,
+                                 .failed = client_result(code) < 0,
+                             });
+}
+
 /* A generation beside the current one: what rollback can go back to, or would be refused. */
-static void on_generation(struct report *report, const char *text)
+static void on_generation(struct answer *a, int code, const char *text)
 {
     char want[WANT_ID_SIZE] = "", id[64] = "", fingerprint[65] = "", when[TEXT_TIME_SIZE], state[32] = "";
     char detail[600];
+    (void)code;
     time_t not_after = 0;
     wire_field(text, "want", want, sizeof want);
     wire_field(text, "id", id, sizeof id);
@@ -43,35 +64,54 @@ static void on_generation(struct report *report, const char *text)
         return;
     const char *why = wire_free_text(text);
     snprintf(detail, sizeof detail, "generation %s%s%.500s", id, *why ? ": " : "", why);
-    report_result(report, &(struct report_result){.want = want,
-                                                  .result = state,
-                                                  .fingerprint = fingerprint,
-                                                  .not_after = not_after,
-                                                  .detail = detail});
+    report_result(a->report, &(struct report_result){.want = want,
+                                                     .result = state,
+                                                     .fingerprint = fingerprint,
+                                                     .not_after = not_after,
+                                                     .detail = detail});
+}
+
+static void on_finding(struct answer *a, int code, const char *text)
+{
+    struct client_finding finding;
+    (void)code;
+    if (!client_parse_finding(text, &finding))
+        return;
+    a->has_complaint = a->has_complaint || strcmp(finding.severity, "note") != 0;
+    report_result(a->report, &(struct report_result){
+                                 .want = finding.want,
+                                 .result = finding.severity,
+                                 .id = finding.id,
+                                 .detail = finding.detail,
+                                 .failed = strcmp(finding.severity, "refuse") == 0,
+                             });
 }
 
 static void on_row(void *ctx, int code, const char *text)
 {
-    struct report *report = ctx;
-    struct client_want want;
+    static const struct {
+        const char *kind;
+        void (*tell)(struct answer *a, int code, const char *text);
+    } rows[] = {{"want", on_want}, {"generation", on_generation}, {"finding", on_finding}};
     char kind[16] = "";
     wire_word(text, 0, kind, sizeof kind);
-    if (strcmp(kind, "generation") == 0)
-        on_generation(report, text);
-    if (!client_parse_want(text, &want))
-        return;
-    report_result(report, &(struct report_result){
-                              .want = want.id,
-                              .result = want.result,
-                              .fingerprint = want.fingerprint,
-                              .not_after = want.not_after,
-                              .detail = want.detail,
-                              .failed = client_result(code) < 0,
-                          });
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].kind, kind) == 0)
+            rows[i].tell(ctx, code, text);
+}
+
+/* What has been found makes the command fail, also where no deployment would. */
+static int conclude_check(const struct answer *a, const struct client_reply *reply, struct error *err)
+{
+    if (a->has_complaint)
+        return error_set(err, E_FAILED, "%s", reply->text);
+    report_result(a->report, &(struct report_result){.result = "ok", .detail = "nothing to complain of"});
+    return 0;
 }
 
 static int converse(struct wire *w, const char *command, struct report *report, struct error *err)
 {
+    struct answer answer = {.report = report};
     AUTO_GREETING struct client_greeting greeting = {0};
     struct client_reply reply;
     wire_set_deadline(w, clock_ms() + SESSION_MS);
@@ -81,12 +121,14 @@ static int converse(struct wire *w, const char *command, struct report *report, 
     if (!rc)
         rc = wire_write_line(w, err, "%s", command);
     if (!rc)
-        rc = client_read_reply(w, report, on_row, report, &reply, err);
+        rc = client_read_reply(w, report, on_row, &answer, &reply, err);
     if (rc == WIRE_END)
         return error_set(err, E_TEMPORARY, "the daemon ended the session without a verdict; try again");
     if (rc)
         return rc < 0 ? rc : E_FAILED;
     rc = client_result(reply.code);
+    if (!rc && strcmp(command, "CHECK") == 0)
+        return conclude_check(&answer, &reply, err);
     return rc ? error_set(err, rc, "%s", reply.text) : 0;
 }
 

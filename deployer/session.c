@@ -4,6 +4,7 @@
 #include "common/text.h"
 #include "common/wire.h"
 #include "deployer/deploy.h"
+#include "deployer/preflight.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -382,6 +383,42 @@ static int command_status(struct session *s, const char *line, struct error *err
     return wire_write_line(s->wire, err, "%d status", WIRE_OK);
 }
 
+static int write_findings(struct session *s, int code, const struct finding_list *found,
+                          enum finding_severity severity, struct error *err)
+{
+    for (size_t i = 0; i < found->count; i++) {
+        const struct finding *f = &found->list[i];
+        if (f->severity != severity)
+            continue;
+        int rc = wire_write_line(s->wire, err, "%d-finding severity=%s id=%s want=%s: %s%s%s", code,
+                                 finding_severity_str(f->severity), f->id, f->want[0] ? f->want : "-",
+                                 f->text, f->remedy[0] ? "; " : "", f->remedy);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* The session's last act: the engine may take its time, and the deadline of the commands is not for that. */
+static int command_check(struct session *s, const char *line, struct error *err)
+{
+    (void)line;
+    AUTO_FREE struct finding_list *found = calloc(1, sizeof *found);
+    if (!found)
+        return error_memory(err);
+    s->done = true;
+    preflight_check(s->host, found);
+    wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
+    int code = finding_of(found, FINDING_REFUSE, NULL)  ? WIRE_FAILED
+               : finding_of(found, FINDING_LATER, NULL) ? WIRE_BUSY
+                                                        : WIRE_OK;
+    int rc = 0;
+    for (int severity = FINDING_REFUSE; !rc && severity >= FINDING_NOTE; severity--)
+        rc = write_findings(s, code, found, (enum finding_severity)severity, err);
+    return rc ? rc
+              : wire_write_line(s->wire, err, "%d check findings=%zu", code, found->count + found->omitted);
+}
+
 static int command_quit(struct session *s, const char *line, struct error *err)
 {
     (void)line;
@@ -403,6 +440,7 @@ static const struct command {
     {"ROLLBACK", ROLE_OPERATOR, false, command_rollback},
     {"REMOVE", ROLE_OPERATOR, false, command_remove},
     {"STATUS", ROLE_OPERATOR, false, command_status},
+    {"CHECK", ROLE_OPERATOR, false, command_check},
 };
 
 static int dispatch(struct session *s, const char *line, struct error *err)
@@ -422,7 +460,7 @@ static int dispatch(struct session *s, const char *line, struct error *err)
     }
     s->done = true;
     return wire_write_line(s->wire, err, "%d syntax: expected %s", WIRE_SYNTAX,
-                           s->hello ? "PUT, DEPLOY, RECONCILE, ROLLBACK, REMOVE, STATUS or QUIT"
+                           s->hello ? "PUT, DEPLOY, RECONCILE, ROLLBACK, REMOVE, STATUS, CHECK or QUIT"
                                     : "HELLO, or a PEM bundle from its first line on");
 }
 

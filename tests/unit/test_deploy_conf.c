@@ -3,6 +3,8 @@
 
 #include "deployer/deploy_conf.h"
 
+#include <grp.h>
+
 struct reading {
     struct deploy_conf conf;
     struct problems problems;
@@ -50,6 +52,8 @@ static void has_a_default_for_everything(void **state)
     assert_int_equal(r.conf.optional.count, 0);
     assert_int_equal(r.conf.endpoints.count, 0);
     assert_null(r.conf.login);
+    assert_true(deploy_conf_owner(&r.conf).uid == (uid_t)-1);
+    assert_true(deploy_conf_owner(&r.conf).gid == (gid_t)-1);
 }
 
 static void reads_every_key(void **state)
@@ -58,7 +62,7 @@ static void reads_every_key(void **state)
     read_conf(&r, *state,
               "[deploy]\nstate = /s\nsocket = /s/s\npush_user = pusher-1\ntrust = /t\nidle = 5m\n"
               "[mailcow]\npath = /m\nrequire = mail.example.org, *.example.net\n    example.com\n"
-              "optional = nginx-mailcow\n[docker]\nhost = tcp://a.org:1\ncert_path = /c\n"
+              "optional = nginx-mailcow\nowner = 231072\ngroup = daemon\n[docker]\nhost = tcp://a.org:1\ncert_path = /c\n"
               "containers = nginx-mailcow=web, nginx-mailcow=web-2\n  dovecot-mailcow=a.b_c\n"
               "[verify]\ntimeout = 1m\nendpoints = smtp://mail.example.org:25, imaps://[::1]\n"
               "login = /l\n");
@@ -76,6 +80,8 @@ static void reads_every_key(void **state)
     assert_string_equal(r.conf.docker_cert_path, "/c");
     assert_int_equal(r.conf.docker_containers.count, 3);
     assert_string_equal(r.conf.docker_containers.items[2], "dovecot-mailcow=a.b_c");
+    assert_int_equal(deploy_conf_owner(&r.conf).uid, 231072);
+    assert_int_equal(deploy_conf_owner(&r.conf).gid, getgrnam("daemon")->gr_gid);
     assert_int_equal(r.conf.verify_timeout, 60);
     assert_int_equal(r.conf.endpoints.count, 2);
     assert_string_equal(r.conf.endpoints.items[1], "imaps://[::1]");
@@ -93,6 +99,10 @@ static void refuses_bad_values(void **state)
     refused(*state, "[mailcow]\nrequire = a.org;b.org\n", ":2: require = a.org;b.org: expected host names");
     refused(*state, "[mailcow]\noptional = nginx\n",
             ":2: optional = nginx: expected services: nginx-mailcow");
+    refused(*state, "[mailcow]\nowner = no such\n", ":2: owner = no such: expected a user of this host");
+    refused(*state, "[mailcow]\nowner =\n", ":2: owner = : expected a user of this host");
+    refused(*state, "[mailcow]\ngroup = -1\n", ":2: group = -1: expected a group of this host, or a number");
+    refused(*state, "[mailcow]\ngroup = 4294967295\n", ":2: group = 4294967295: expected a group");
     refused(*state, "[verify]\ntimeout = 4\n", ":2: timeout = 4: expected a duration");
     refused(*state, "[verify]\ntimeout = 5m\n", ":2: timeout = 5m: expected a duration");
     refused(*state, "[verify]\nendpoints = http://a.org\n",
