@@ -180,11 +180,57 @@ static void check_space(const struct preflight *p)
         preflight_space(p->host->mailcow.ssl_path, &fs, p->out);
 }
 
-static void check_sni_map(const struct preflight *p)
+/* ---- SNI folders ---- */
+
+static bool read_validity(const struct preflight *p, const char *want, struct preflight_validity *out)
 {
-    char postfix[4200];
-    snprintf(postfix, sizeof postfix, "%.4000s/data/conf/postfix", p->stack.directory);
-    preflight_sni_map(postfix, p->out);
+    AUTO_SECRET struct secret pem = SECRET(SECRET_MAX);
+    AUTO_CERT struct cert *c = NULL;
+    struct error ignored;
+    AUTO_CLOSE int folder = install_open_folder(p->host->ssl_fd, want, &ignored);
+    if (folder < 0 || file_read(folder, "cert.pem", 0, &pem, NULL, &ignored) ||
+        cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &c, &ignored))
+        return false;
+    *out = (struct preflight_validity){
+        .want = want, .not_before = cert_info(c)->not_before, .not_after = cert_info(c)->not_after};
+    return true;
+}
+
+/* The first name of the primary for which a service serves the folder's certificate. */
+static bool find_shadowed(const struct preflight *p, const struct want *folder, struct preflight_shadow *out)
+{
+    const struct want_list *wants = &p->host->wants;
+    const struct want *primary = want_find(wants, WANT_PRIMARY);
+    for (size_t n = 0; n < primary->name_count; n++)
+        for (size_t s = 0; s < reload_service_count; s++)
+            if (mailcow_serves(&p->host->mailcow, wants, reload_services[s].name, primary->names[n]) ==
+                folder) {
+                out->service = reload_services[s].name;
+                out->name = primary->names[n];
+                return true;
+            }
+    return false;
+}
+
+static void check_shadow(const struct preflight *p, const struct want *folder)
+{
+    const struct want *primary = want_find(&p->host->wants, WANT_PRIMARY);
+    struct preflight_shadow s = {.is_same = strcmp(folder->installed, primary->installed) == 0};
+    if (strcmp(folder->id, WANT_PRIMARY) != 0 && find_shadowed(p, folder, &s) &&
+        read_validity(p, folder->id, &s.folder) && read_validity(p, WANT_PRIMARY, &s.primary))
+        preflight_shadow(&s, p->opts->now, p->opts->check, p->out);
+}
+
+static void check_sni(const struct preflight *p)
+{
+    AUTO_SNI_FOLDERS struct sni_folders folders = {0};
+    struct error ignored;
+    preflight_sni_map(p->host->mailcow.postfix_path, p->out);
+    preflight_problems(&p->host->problems, p->out);
+    if (sni_scan(p->host->ssl_fd, &folders, &ignored) == 0)
+        preflight_domains(p->host->mailcow.ssl_path, &folders, p->out);
+    for (size_t i = 0; i < p->host->wants.count; i++)
+        check_shadow(p, &p->host->wants.list[i]);
 }
 
 /* ---- what only a person asks for ---- */
@@ -210,15 +256,9 @@ static bool has_watchdog(const struct docker_containers *containers)
 
 static void check_lifetime(const struct preflight *p, const char *want)
 {
-    AUTO_SECRET struct secret pem = SECRET(SECRET_MAX);
-    AUTO_CERT struct cert *c = NULL;
-    struct error ignored;
-    AUTO_CLOSE int folder = install_open_folder(p->host->ssl_fd, want, &ignored);
-    if (folder < 0 || file_read(folder, "cert.pem", 0, &pem, NULL, &ignored) ||
-        cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &c, &ignored))
+    struct preflight_validity v;
+    if (!read_validity(p, want, &v))
         return;
-    const struct preflight_validity v = {
-        .want = want, .not_before = cert_info(c)->not_before, .not_after = cert_info(c)->not_after};
     preflight_lifetime(&v, p->opts->now, p->out);
     if (has_watchdog(p->opts->containers) && strcmp(want, WANT_PRIMARY) == 0)
         preflight_watchdog(&v, p->out);
@@ -247,7 +287,7 @@ void preflight_run(const struct mailhost *host, const struct preflight_opts *opt
         preflight_mounts(opts->containers, host->ssl_fd, host->mailcow.ssl_path, out);
     }
     preflight_dhparams(host->ssl_fd, host->mailcow.ssl_path, &p.owners, out);
-    check_sni_map(&p);
+    check_sni(&p);
     check_space(&p);
     if (!opts->check)
         return;

@@ -16,6 +16,10 @@
  *   docker-unreachable      warn    (check only)
  *   symlink                 refuse  a link, or no file, where the pair is
  *   owner, mode             warn    who may read or write in the SSL folder
+ *   stale-folder            warn    an SNI folder takes names of the primary, and its certificate is another
+ *   folder-overlap          note    it is the same, or as young (check only)
+ *   domains                 warn    names that not every service serves
+ *   sni-folder              warn    a folder that cannot be a want
  *   dhparams                warn    Dovecot would not start
  *   sni-map                 warn    private keys that everybody may read
  *   read-only, disk-full    warn

@@ -9,6 +9,7 @@
 #include "deployer/docker.h"
 #include "deployer/finding.h"
 #include "deployer/mailcow.h"
+#include "deployer/sni.h"
 
 #include <sys/statvfs.h>
 
@@ -72,5 +73,22 @@ struct preflight_validity {
 void preflight_lifetime(const struct preflight_validity *v, time_t now, struct finding_list *out);
 /* mailcow's watchdog, whose threshold is seven days. */
 void preflight_watchdog(const struct preflight_validity *v, struct finding_list *out);
+
+/* ---- SNI folders (preflight_sni.c) ---- */
+
+/* A folder whose certificate a service serves for a name of the primary. */
+struct preflight_shadow {
+    const char *service;
+    const char *name;
+    struct preflight_validity folder; /* its want is the folder's name */
+    struct preflight_validity primary;
+    bool is_same; /* both are one certificate */
+};
+/* check: also when it does no harm yet, as while both are renewed. */
+void preflight_shadow(const struct preflight_shadow *s, time_t now, bool check, struct finding_list *out);
+/* Files that Postfix, Dovecot and nginx read differently. */
+void preflight_domains(const char *ssl_path, const struct sni_folders *folders, struct finding_list *out);
+/* What mailcow_wants says of folders that are no wants. */
+void preflight_problems(const struct problems *problems, struct finding_list *out);
 
 #endif

@@ -255,6 +255,27 @@ static void parses_the_rows_of_a_verdict(void **state)
     assert_false(client_parse_want("endpoint id=a result=b", &row));
 }
 
+static void parses_the_rows_of_a_check(void **state)
+{
+    (void)state;
+    struct client_finding row;
+    assert_true(client_parse_finding(
+        "finding severity=warn id=stale-folder want=a.example.org: two words; and: what to do", &row));
+    assert_string_equal(row.severity, "warn");
+    assert_string_equal(row.id, "stale-folder");
+    assert_string_equal(row.want, "a.example.org");
+    assert_string_equal(row.detail, "two words; and: what to do");
+    assert_true(client_parse_finding("finding severity=note id=x want=-: y", &row));
+    assert_string_equal(row.want, "");
+    assert_true(client_parse_finding("finding severity=note id=x", &row));
+    assert_string_equal(row.want, "");
+    assert_string_equal(row.detail, "");
+    assert_false(client_parse_finding("finding severity=note", &row));
+    assert_false(client_parse_finding("finding id=x", &row));
+    assert_false(client_parse_finding("findings severity=note id=x", &row));
+    assert_false(client_parse_finding("want severity=note id=x", &row));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +292,7 @@ int main(void)
         WITH_STREAM(reads_progress_rows_and_the_verdict),
         cmocka_unit_test(knows_what_a_code_means),
         cmocka_unit_test(parses_the_rows_of_a_verdict),
+        cmocka_unit_test(parses_the_rows_of_a_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

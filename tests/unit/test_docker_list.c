@@ -29,7 +29,8 @@ static void assert_text(const char *text, const char *part)
 static const char list_body[] =
     "[{\"Id\":\"" ID
     "\",\"Names\":[\"/mc-nginx-mailcow-1/db\",\"/mailcow-nginx-mailcow-1\",\"/mc-postfix-mailcow-1/web\"],"
-    "\"State\":\"running\",\"Status\":\"Up 3 minutes (healthy)\",\"Labels\":" NGINX_LABELS ","
+    "\"State\":\"running\",\"Status\":\"Up 3 minutes (healthy)\",\"Created\":1795244520,"
+    "\"Labels\":" NGINX_LABELS ","
     "\"Ports\":[{\"IP\":\"0.0.0.0\",\"PrivatePort\":443,\"PublicPort\":8443,\"Type\":\"tcp\"},"
     "{\"IP\":\"::\",\"PrivatePort\":443,\"PublicPort\":8443,\"Type\":\"tcp\"},{\"PrivatePort\":80,\"Type\":"
     "\"tcp\"},"
@@ -66,6 +67,7 @@ static void lists_the_containers(void **state)
     assert_string_equal(c->service, "nginx-mailcow");
     assert_string_equal(c->state, "running");
     assert_string_equal(c->status, "Up 3 minutes (healthy)");
+    assert_int_equal(c->created, 1795244520);
     assert_int_equal(c->address_count, 2);
     assert_string_equal(c->addresses[0], "172.22.1.5");
     assert_string_equal(c->addresses[1], "fd4d::5");
@@ -83,6 +85,7 @@ static void lists_the_containers(void **state)
     assert_string_equal(all.list[1].name, "1234567890ab");
     assert_string_equal(all.list[1].service, "dovecot\\x1b");
     assert_string_equal(all.list[1].state, "exited");
+    assert_int_equal(all.list[1].created, 0);
 }
 
 #define ROW(members)                                                                                         \
@@ -106,6 +109,7 @@ static void refuses_answers_of_another_shape(void **state)
         {"[{\"Id\":\"" ID "\",\"Names\":[1],\"State\":\"\",\"Labels\":" LABELS("m", "s") "}]", "Names"},
         {"[{\"Id\":\"" ID "\",\"Names\":\"a\",\"State\":\"\",\"Labels\":" LABELS("m", "s") "}]", "Names"},
         {ROW(",\"Status\":[]"), "a container"},
+        {ROW(",\"Created\":\"2026\""), "a container"},
         {ROW(",\"Ports\":{}"), "Ports"},
         {ROW(",\"Ports\":[[]]"), "Ports"},
         {ROW(",\"Ports\":[{\"Type\":\"tcp\",\"PrivatePort\":70000}]"), "Ports: no port"},

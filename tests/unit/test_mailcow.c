@@ -45,12 +45,14 @@ static void reads_what_mailcow_generates(void **state)
                   "# ------------------------------\n# mailcow web ui configuration\n\n" HOST
                   "MAILCOW_PASS_SCHEME=BLF-CRYPT\nDBPASS=x#y\"'\nHTTP_PORT=80\nHTTPS_PORT=8443\n"
                   "HTTPS_BIND=127.0.0.1\nSMTP_PORT=127.0.0.1:25\nCOMPOSE_PROJECT_NAME=MailcowDockerized\n"
-                  "ADDITIONAL_SERVER_NAMES=a.org,b.org\n",
+                  "ADDITIONAL_SERVER_NAMES=a.org,b.org\n"
+                  "SKIP_LETS_ENCRYPT=y\n",
                   &m, &err),
         0);
     assert_string_equal(m.hostname, "mail.example.org");
     assert_string_equal(m.project, "mailcowdockerized");
     assert_int_equal(m.https_port, 8443);
+    assert_string_equal(m.skip_acme, "y");
     snprintf(ssl, sizeof ssl, "%s/data/assets/ssl", d->path);
     assert_string_equal(m.ssl_path, ssl);
     assert_string_equal(m.server_names, "a.org,b.org");
@@ -68,6 +70,7 @@ static void has_defaults(void **state)
     assert_int_equal(mailcow_read(folder, &m, &err), 0);
     assert_string_equal(m.project, "mailcowdockerized");
     assert_int_equal(m.https_port, 443);
+    assert_string_equal(m.skip_acme, "");
     assert_int_equal(read_conf(*state, HOST "HTTPS_PORT=\nCOMPOSE_PROJECT_NAME=\"\"\n", &m, &err), 0);
     assert_int_equal(m.https_port, 443);
 }
@@ -246,6 +249,8 @@ static void opens_the_ssl_folder_and_no_link_to_one(void **state)
     make_folder(d, "real");
     assert_int_equal(symlinkat("real", d->fd, "ssl"), 0);
     assert_true(mailcow_open_ssl(&m, &err) < 0);
+    assert_int_equal(err.code, E_CONFIG);
+    assert_has(err.text, "/ssl: it is a symbolic link, and the containers have what it led to");
     assert_int_equal(unlinkat(d->fd, "ssl", 0), 0);
     make_folder(d, "ssl");
     int fd = mailcow_open_ssl(&m, &err);
