@@ -89,6 +89,20 @@ static void tells_results_to_a_pipe(void **state)
     assert_string_equal(journal, "");
 }
 
+static void tells_findings(void **state)
+{
+    (void)state;
+    struct report *r = NULL;
+    struct error error;
+    struct capture out;
+    capture_begin(&out, STDOUT_FILENO);
+    if (report_new(&r, &(struct report_opts){.program = "prog"}, &error) == 0)
+        report_result(r, &(struct report_result){
+                             .want = "a.org", .result = "warn", .id = "owner", .detail = "x belongs to y"});
+    report_free(r);
+    assert_string_equal(capture_end(&out), "a.org: warn owner: x belongs to y\n");
+}
+
 static void tells_steps_to_a_pipe_when_asked_to(void **state)
 {
     (void)state;
@@ -305,6 +319,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_results_to_a_pipe),
+        cmocka_unit_test(tells_findings),
         cmocka_unit_test(tells_steps_to_a_pipe_when_asked_to),
         cmocka_unit_test(tells_only_errors_when_quiet),
         cmocka_unit_test(tells_steps_to_a_terminal),
