@@ -77,11 +77,13 @@ class Mailcow:
             list(pool.map(self.create, COMPOSE))
         self.wait()
 
-    def create(self, service: str, *more: str, ports: tuple | None = None) -> None:
+    def create(self, service: str, *more: str, ports: tuple | None = None, environment: dict[str, str] = {}) -> None:
         """Creates one service's container and starts it, as `compose up -d` does. more: options of docker run; ports: what
-        is published instead of mailcow's own."""
+        is published instead of mailcow's own; environment: what differs from the lab's."""
         address, usual, options, command = COMPOSE[service]
         ports = usual if ports is None else ports
+        options = [option for option in options if not option.startswith(tuple(f"--env={key}=" for key in environment))]
+        options += [f"--env={key}={value}" for key, value in environment.items()]
         self.docker(
             "run", "--detach", "--restart=always", f"--name={self.name(service)}", f"--network={NETWORK}",
             f"--network-alias={service}", *([f"--ip={SUBNET}.{address}"] if address else []), "--dns=127.0.0.1",
@@ -130,8 +132,10 @@ class Mailcow:
             wait_for(lambda: ports_listening(self, service) >= set(ports), f"{service} (see logs())", timeout)
 
     def heal(self) -> None:
-        """Whatever a test did to the containers: all exist, run and listen."""
+        """Whatever a test did to the containers: all exist, run and listen, and no others."""
         states = self.states()
+        if others := set(states) - set(map(self.name, COMPOSE)):
+            self.docker("rm", "--force", *others)
         for service in COMPOSE:
             state = states.get(self.name(service))
             if state is None:
