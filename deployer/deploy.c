@@ -16,6 +16,8 @@ struct deploy {
     bool force;
     char to_remove[WANT_ID_SIZE]; /* by the operator's word, "" */
     bool has_removed;             /* folders that are to go as soon as no service needs them */
+    bool is_put_off;              /* no file and no service is to be touched now */
+    char refusal[700];            /* why no file is to be written and no service reloaded; "" */
     struct rollout *rollout;
     struct outcome outcome; /* of the whole, beside those of the pairs */
 };
@@ -205,7 +207,7 @@ static enum reload_level render(struct deploy *d)
     return rebuild ? RELOAD_REBUILD : level;
 }
 
-/* ---- installing ---- */
+/* ---- the preflight ---- */
 
 static bool is_anything_due(const struct deploy *d)
 {
@@ -214,6 +216,56 @@ static bool is_anything_due(const struct deploy *d)
         due = due || d->pairs[i].is_due;
     return due;
 }
+
+static void tell_warnings(const struct deploy *d, const struct finding_list *found)
+{
+    for (size_t i = 0; i < found->count; i++) {
+        const struct finding *f = &found->list[i];
+        if (f->severity == FINDING_WARN)
+            progress_say(&d->progress, "warning id=%s want=%s: %s%s%s", f->id, f->want[0] ? f->want : "-",
+                         f->text, f->remedy[0] ? "; " : "", f->remedy);
+    }
+}
+
+static void hold(struct deploy *d, const struct finding *refused, const struct finding *later)
+{
+    const struct finding *f = refused ? refused : later;
+    enum outcome_result result = refused ? OUTCOME_FAILED : OUTCOME_PENDING;
+    char why[700];
+    snprintf(why, sizeof why, "%s: %s; %s", f->id, f->text, f->remedy);
+    for (size_t i = 0; i < d->count; i++)
+        if (later || d->pairs[i].is_due)
+            pair_hold(&d->pairs[i], result, why);
+    if (refused)
+        snprintf(d->refusal, sizeof d->refusal, "%s", why);
+    else
+        outcome_worsen(&d->outcome, result, "%s", why);
+    d->is_put_off = later != NULL;
+}
+
+/*
+ * While mailcow is being updated nothing is touched, and nothing even looked at. What is refused holds all
+ * that is due, not only what it concerns: services read all certificates at once, and one that they cannot
+ * read makes a reload, or worse a restart, fail for all.
+ */
+static void look_ahead(struct deploy *d)
+{
+    AUTO_FREE struct finding_list *found = calloc(1, sizeof *found);
+    const struct finding none = {.id = "memory", .text = "out of memory", .remedy = "try again"};
+    if (!found) {
+        hold(d, NULL, &none);
+        return;
+    }
+    rollout_preflight(d->rollout, found);
+    if (is_anything_due(d))
+        tell_warnings(d, found);
+    const struct finding *refused = finding_of(found, FINDING_REFUSE);
+    const struct finding *later = finding_of(found, FINDING_LATER);
+    if (refused || later)
+        hold(d, refused, later);
+}
+
+/* ---- installing ---- */
 
 /* Where an earlier deployment was cut short, what it saw before it began counts. */
 static void look_before(struct deploy *d, char *down, size_t size)
@@ -233,8 +285,8 @@ static void install_all(struct deploy *d, const char *down)
         struct pair *p = &d->pairs[i];
         if (p->is_removed)
             continue;
-        int rc = p->is_due ? pair_install(d->host, p, down, &d->progress, &err) : 0;
-        if (!rc)
+        int rc = p->is_due || p->stages ? pair_install(d->host, p, down, &d->progress, &err) : 0;
+        if (!rc && !p->is_held)
             rc = write_domains(d, p, &err);
         if (rc < 0)
             outcome_worsen(&p->outcome, outcome_of_error(&err), "%s", err.text);
@@ -298,6 +350,10 @@ static void bring_to_wire(struct deploy *d)
     struct error err;
     if (!d->force && !is_anything_due(d) && rollout_look(d->rollout))
         return;
+    if (d->refusal[0]) {
+        outcome_worsen(&d->outcome, OUTCOME_FAILED, "%s", d->refusal);
+        return;
+    }
     enum rollout_result result = run(d);
     if (result == ROLLOUT_BROKEN)
         result = roll_back(d);
@@ -313,7 +369,8 @@ static void bring_to_wire(struct deploy *d)
 static int recover(struct mailhost *host, const struct progress *progress, struct error *err)
 {
     char want[WANT_ID_SIZE];
-    int rc = install_recover(host->store, host->ssl_fd, want, err);
+    const struct install_place place = mailhost_place(host);
+    int rc = install_recover(&place, want, err);
     if (rc == INSTALL_RECOVERED)
         progress_say(progress, "recovered want=%s: an installation that was cut short is finished", want);
     if (rc == INSTALL_LOST)
@@ -364,9 +421,12 @@ static void carry_out(struct deploy *d)
     tell_problems(d);
     open_pairs(d);
     int engine = rollout_survey(d->rollout, &err);
+    look_ahead(d);
     if (!engine && is_anything_due(d))
         look_before(d, down, sizeof down);
     install_all(d, down);
+    if (d->is_put_off)
+        return;
     if (engine < 0)
         outcome_worsen(&d->outcome, outcome_of_error(&err), "%s", err.text);
     else

@@ -50,14 +50,11 @@ void finding_remedy(struct finding_list *list, const char *fmt, ...)
     va_end(ap);
 }
 
-const struct finding *finding_of(const struct finding_list *list, enum finding_severity severity,
-                                 const char *want)
+const struct finding *finding_of(const struct finding_list *list, enum finding_severity severity)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        const struct finding *f = &list->list[i];
-        if (f->severity == severity && (!want || !f->want[0] || strcmp(f->want, want) == 0))
-            return f;
-    }
+    for (size_t i = 0; i < list->count; i++)
+        if (list->list[i].severity == severity)
+            return &list->list[i];
     return NULL;
 }
 

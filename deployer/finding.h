@@ -39,9 +39,8 @@ void finding_add(struct finding_list *list, enum finding_severity severity, cons
 /* Gives the finding that was added last its remedy. */
 void finding_remedy(struct finding_list *list, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* The first finding of this severity that concerns the want (NULL: any), or NULL. */
-const struct finding *finding_of(const struct finding_list *list, enum finding_severity severity,
-                                 const char *want);
+/* The first finding of this severity, or NULL. */
+const struct finding *finding_of(const struct finding_list *list, enum finding_severity severity);
 
 /* "note", "warn", "later", "refuse" */
 const char *finding_severity_str(enum finding_severity severity);

@@ -21,8 +21,10 @@ int install_open_folder(int ssl_fd, const char *want, struct error *err)
     return open_folder(ssl_fd, want, false, err);
 }
 
-/* The owner of what is replaced; a symbolic link or anything but a file there is refused, not followed. */
-static int find_owner(int dirfd, const char *name, struct file_owner *out, struct error *err)
+/* The owner that is configured, else that of what is replaced; a symbolic link or anything but a file there
+ * is refused, not followed. */
+static int find_owner(const struct install_place *place, int dirfd, const char *name, struct file_owner *out,
+                      struct error *err)
 {
     struct stat st;
     bool missing = fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0;
@@ -32,20 +34,31 @@ static int find_owner(int dirfd, const char *name, struct file_owner *out, struc
         return error_set(err, E_FAILED,
                          "%s: it is not a regular file (mailcow's containers cannot follow links): remove it",
                          name);
-    *out = (struct file_owner){.uid = st.st_uid, .gid = st.st_gid};
+    *out = place->owner;
+    if (out->uid == (uid_t)-1)
+        out->uid = st.st_uid;
+    if (out->gid == (gid_t)-1)
+        out->gid = st.st_gid;
     return 0;
 }
 
-static int write_temporary(int dirfd, const char *name, const char *temporary, const struct secret *content,
-                           mode_t mode, struct error *err)
+/* A file of the pair. */
+struct part {
+    const char *name, *temporary;
+    mode_t mode;
+};
+static const struct part cert_part = {CERT, CERT_TEMP, 0644}, key_part = {KEY, KEY_TEMP, 0600};
+
+static int write_temporary(const struct install_place *place, int dirfd, const struct part *part,
+                           const struct secret *content, struct error *err)
 {
     struct file_owner owner;
-    int rc = find_owner(dirfd, name, &owner, err);
+    int rc = find_owner(place, dirfd, part->name, &owner, err);
     if (rc < 0)
         return rc;
     /* Without privileges everything is ours already. */
-    return file_create(dirfd, temporary, content->data, content->len, mode, geteuid() == 0 ? &owner : NULL,
-                       err);
+    return file_create(dirfd, part->temporary, content->data, content->len, part->mode,
+                       geteuid() == 0 ? &owner : NULL, err);
 }
 
 static void remove_temporaries(int dirfd)
@@ -54,11 +67,12 @@ static void remove_temporaries(int dirfd)
     unlinkat(dirfd, KEY_TEMP, 0);
 }
 
-static int write_temporaries(int dirfd, const struct generation *g, struct error *err)
+static int write_temporaries(const struct install_place *place, int dirfd, const struct generation *g,
+                             struct error *err)
 {
-    int rc = write_temporary(dirfd, KEY, KEY_TEMP, &g->key, 0600, err);
+    int rc = write_temporary(place, dirfd, &key_part, &g->key, err);
     if (!rc)
-        rc = write_temporary(dirfd, CERT, CERT_TEMP, &g->chain, 0644, err);
+        rc = write_temporary(place, dirfd, &cert_part, &g->chain, err);
     return rc ? rc : file_sync_dir(dirfd, "SSL folder", err);
 }
 
@@ -73,12 +87,12 @@ static int rename_both(int dirfd, struct error *err)
 }
 
 /* Temporary files are made anew: those of before the crash may be half-written. */
-static int finish(struct store *s, int dirfd, const struct generation *g, struct error *err)
+static int finish(const struct install_place *place, int dirfd, const struct generation *g, struct error *err)
 {
-    int rc = write_temporaries(dirfd, g, err);
+    int rc = write_temporaries(place, dirfd, g, err);
     if (!rc)
         rc = rename_both(dirfd, err);
-    return rc ? rc : store_clear_intent(s, err);
+    return rc ? rc : store_clear_intent(place->store, err);
 }
 
 static bool is_gone(int ssl_fd, const char *want)
@@ -89,34 +103,34 @@ static bool is_gone(int ssl_fd, const char *want)
 }
 
 /* The intent comes first, so that a crash leaves no folder that nobody finishes. */
-static int install_new_folder(struct store *s, int ssl_fd, struct intent *intent, const struct generation *g,
-                              struct error *err)
+static int install_new_folder(const struct install_place *place, struct intent *intent,
+                              const struct generation *g, struct error *err)
 {
     intent->makes_folder = true;
-    int rc = store_write_intent(s, intent, err);
+    int rc = store_write_intent(place->store, intent, err);
     if (rc < 0)
         return rc;
-    AUTO_CLOSE int dirfd = open_folder(ssl_fd, intent->want, true, err);
+    AUTO_CLOSE int dirfd = open_folder(place->ssl_fd, intent->want, true, err);
     if (dirfd < 0)
         return err->code;
-    rc = file_sync_dir(ssl_fd, "SSL folder", err);
-    return rc ? rc : finish(s, dirfd, g, err);
+    rc = file_sync_dir(place->ssl_fd, "SSL folder", err);
+    return rc ? rc : finish(place, dirfd, g, err);
 }
 
-int install_generation(struct store *s, int ssl_fd, const char *want, const struct generation *g,
+int install_generation(const struct install_place *place, const char *want, const struct generation *g,
                        struct error *err)
 {
     struct intent intent = {.makes_folder = false};
     snprintf(intent.want, sizeof intent.want, "%s", want);
     memcpy(intent.generation, g->id, sizeof intent.generation);
-    if (is_gone(ssl_fd, want))
-        return install_new_folder(s, ssl_fd, &intent, g, err);
-    AUTO_CLOSE int dirfd = install_open_folder(ssl_fd, want, err);
+    if (is_gone(place->ssl_fd, want))
+        return install_new_folder(place, &intent, g, err);
+    AUTO_CLOSE int dirfd = install_open_folder(place->ssl_fd, want, err);
     if (dirfd < 0)
         return err->code;
-    int rc = write_temporaries(dirfd, g, err);
+    int rc = write_temporaries(place, dirfd, g, err);
     if (!rc)
-        rc = store_write_intent(s, &intent, err);
+        rc = store_write_intent(place->store, &intent, err);
     if (rc < 0) {
         remove_temporaries(dirfd);
         return rc;
@@ -124,7 +138,7 @@ int install_generation(struct store *s, int ssl_fd, const char *want, const stru
     /* From here on only forward: at once, once more from the start, or by install_recover at the next start.
      */
     rc = rename_both(dirfd, err);
-    return rc ? finish(s, dirfd, g, err) : store_clear_intent(s, err);
+    return rc ? finish(place, dirfd, g, err) : store_clear_intent(place->store, err);
 }
 
 /* What a crash before the intent left: in the SSL folder or in any of its subfolders. */
@@ -145,30 +159,30 @@ static void remove_all_temporaries(int ssl_fd)
     }
 }
 
-int install_recover(struct store *s, int ssl_fd, char *out_want, struct error *err)
+int install_recover(const struct install_place *place, char *out_want, struct error *err)
 {
     struct intent intent;
     AUTO_GENERATION struct generation g = {0};
-    int rc = store_read_intent(s, &intent, err);
+    int rc = store_read_intent(place->store, &intent, err);
     if (rc == STORE_NO_INTENT) {
-        remove_all_temporaries(ssl_fd);
+        remove_all_temporaries(place->ssl_fd);
         return 0;
     }
     if (rc < 0)
         return rc;
     memcpy(out_want, intent.want, sizeof intent.want);
-    if (!intent.makes_folder && is_gone(ssl_fd, intent.want))
-        return store_clear_intent(s, err);
-    rc = store_load(s, intent.want, intent.generation, &g, err);
+    if (!intent.makes_folder && is_gone(place->ssl_fd, intent.want))
+        return store_clear_intent(place->store, err);
+    rc = store_load(place->store, intent.want, intent.generation, &g, err);
     if (rc < 0 && rc != E_TEMPORARY) { /* it would be in the way of every deployment to come */
         struct error ignored;
-        store_clear_intent(s, &ignored);
+        store_clear_intent(place->store, &ignored);
         return INSTALL_LOST;
     }
-    AUTO_CLOSE int dirfd = open_folder(ssl_fd, intent.want, intent.makes_folder, err);
+    AUTO_CLOSE int dirfd = open_folder(place->ssl_fd, intent.want, intent.makes_folder, err);
     if (dirfd < 0)
         return err->code;
     if (!rc)
-        rc = finish(s, dirfd, &g, err);
+        rc = finish(place, dirfd, &g, err);
     return rc ? error_wrap(err, "recover the installation of %s", intent.want) : INSTALL_RECOVERED;
 }

@@ -11,27 +11,35 @@
 #ifndef DEPLOYER_INSTALL_H
 #define DEPLOYER_INSTALL_H
 
+#include "common/file.h"
 #include "deployer/store.h"
 
+/* Where to. */
+struct install_place {
+    struct store *store;     /* locked */
+    int ssl_fd;              /* the open SSL folder */
+    struct file_owner owner; /* of the files; -1: kept */
+};
+
 /*
- * Installs g for want: into the SSL folder (ssl_fd) itself for the primary, else into its subfolder of that
- * name, which is made if it is missing. Owner and group of the replaced files are kept (userns-remap), else
- * those of the folder; modes are 0644 and 0600. The store must be locked.
+ * Installs g for want: into the SSL folder itself for the primary, else into its subfolder of that name,
+ * which is made if it is missing. Owner and group that are not configured are kept from the replaced files
+ * (userns-remap), else they are those of the folder; modes are 0644 and 0600.
  */
-int install_generation(struct store *s, int ssl_fd, const char *want, const struct generation *g,
+int install_generation(const struct install_place *place, const char *want, const struct generation *g,
                        struct error *err);
 
 /*
  * Finishes an installation that a crash interrupted, and removes its temporary files. 0: there was none;
  * INSTALL_RECOVERED: out_want (WANT_ID_SIZE bytes) is whole again; INSTALL_LOST: its generation cannot be
  * read (err says why), the intent is forgotten and the next push installs another. An installation into a
- * subfolder that was removed since is forgotten. The store must be locked.
+ * subfolder that was removed since is forgotten.
  */
 enum {
     INSTALL_RECOVERED = 1,
     INSTALL_LOST = 2
 };
-int install_recover(struct store *s, int ssl_fd, char *out_want, struct error *err);
+int install_recover(const struct install_place *place, char *out_want, struct error *err);
 
 /*
  * Opens the folder that a want's pair lives in: the SSL folder itself for the primary, else its subfolder of

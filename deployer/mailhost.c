@@ -1,6 +1,5 @@
 #include "deployer/mailhost.h"
 #include "common/file.h"
-#include "deployer/install.h"
 
 int mailhost_open(struct mailhost **out, const struct deploy_conf *conf, struct error *err)
 {
@@ -35,6 +34,12 @@ void mailhost_close(struct mailhost *m)
     store_close(m->store);
     trust_free(m->trust);
     free(m);
+}
+
+struct install_place mailhost_place(const struct mailhost *m)
+{
+    return (struct install_place){
+        .store = m->store, .ssl_fd = m->ssl_fd, .owner = deploy_conf_owner(m->conf)};
 }
 
 int mailhost_load_trust(struct mailhost *m, struct error *err)

@@ -6,6 +6,7 @@
 #define DEPLOYER_MAILHOST_H
 
 #include "deployer/deploy_conf.h"
+#include "deployer/install.h"
 #include "deployer/mailcow.h"
 #include "deployer/store.h"
 #include "deployer/trust.h"
@@ -24,6 +25,9 @@ int mailhost_open(struct mailhost **out, const struct deploy_conf *conf, struct 
 void mailhost_close(struct mailhost *m);
 CLEANUP_DEFINE(struct mailhost *, mailhost_close)
 #define AUTO_MAILHOST CLEANUP(mailhost_closep)
+
+/* Where pairs are installed. */
+struct install_place mailhost_place(const struct mailhost *m);
 
 /* To be called while nothing else is to be done: judging loads it otherwise (17 ms for Debian's roots). */
 int mailhost_load_trust(struct mailhost *m, struct error *err);

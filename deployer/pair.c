@@ -42,13 +42,13 @@ static int judge_pair(struct mailhost *host, const struct pair *p, bool as_succe
 }
 
 /*
- * Another deployment may have installed a younger certificate since this one was judged: then, with the lock
- * held, it is judged again.
+ * Another deployment may have installed a younger certificate since this one was judged, or it may have
+ * expired while that one was waited for: then, with the lock held, it is judged again.
  */
 static int judge_again(struct mailhost *host, struct pair *p, struct error *err)
 {
     struct judge_verdict verdict = {0};
-    if (strcmp(p->judged_against, p->want->installed) == 0)
+    if (strcmp(p->judged_against, p->want->installed) == 0 && p->accepted.not_after > time(NULL))
         return 0;
     int rc = judge_pair(host, p, true, &p->accepted.chain, &p->accepted.key, &verdict, err);
     judge_verdict_wipe(&p->accepted);
@@ -301,10 +301,11 @@ static int write_pair(struct mailhost *host, struct pair *p, const struct progre
                       struct error *err)
 {
     AUTO_GENERATION struct generation g = {0};
+    const struct install_place place = mailhost_place(host);
     int64_t start = clock_us();
     int rc = store_load(host->store, p->want->id, p->record.current, &g, err);
     if (!rc)
-        rc = install_generation(host->store, host->ssl_fd, p->want->id, &g, err);
+        rc = install_generation(&place, p->want->id, &g, err);
     if (rc < 0)
         return rc;
     mailcow_look(host->ssl_fd, p->want);
@@ -312,6 +313,16 @@ static int write_pair(struct mailhost *host, struct pair *p, const struct progre
     progress_say(progress, "installed want=%s generation=%s us=%lld", p->want->id, g.id,
                  (long long)(clock_us() - start));
     return 0;
+}
+
+void pair_hold(struct pair *p, enum outcome_result result, const char *why)
+{
+    p->is_held = true;
+    p->is_refused = p->is_refused || p->chosen[0] || !p->is_due;
+    p->chosen[0] = '\0';
+    p->writes = p->is_due = false;
+    memcpy(p->expected, p->want->installed, sizeof p->expected);
+    outcome_worsen(&p->outcome, result, "%s", why);
 }
 
 int pair_install(struct mailhost *host, struct pair *p, const char *down_before,

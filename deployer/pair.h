@@ -27,6 +27,7 @@ struct pair {
     bool is_resumed;  /* it was left unfinished by a deployment before this one */
     bool is_refused;  /* the record speaks of what was there before */
     bool new_domains; /* the folder is new, or its file `domains` was changed */
+    bool is_held;     /* nothing may be installed now: see pair_hold */
     bool is_reverted;
     bool is_removed; /* its folder is to go: its names are to be served by the primary's certificate */
 };
@@ -48,6 +49,12 @@ int pair_put(struct mailhost *host, struct pair *p, const void *bundle, size_t l
  */
 int pair_open(struct mailhost *host, struct pair *p, bool force, const struct progress *progress,
               struct error *err);
+
+/*
+ * Has nothing installed for it now, result and why being its outcome: what was accepted only becomes a
+ * generation, with which a later deployment goes on. Between pair_open and pair_install.
+ */
+void pair_hold(struct pair *p, enum outcome_result result, const char *why);
 
 /* Does it. down_before: what struct record keeps while it is pending. */
 int pair_install(struct mailhost *host, struct pair *p, const char *down_before,

@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "deployer/endpoint.h"
 #include "deployer/rollout_login.h"
+#include "deployer/preflight.h"
 
 #include <string.h>
 
@@ -27,6 +28,7 @@ struct rollout {
     const struct progress *progress;
     struct docker *docker;
     struct docker_containers containers;
+    bool has_containers;
     struct endpoint_list endpoints;
     struct question *questions;
     size_t question_count;
@@ -121,12 +123,12 @@ void rollout_free(struct rollout *r)
 
 static int list_containers(struct rollout *r, struct error *err)
 {
+    const struct deploy_conf *conf = r->host->conf;
     docker_containers_free(&r->containers);
-    const char *const *names = (const char *const *)r->host->conf->docker_containers.items;
-    int rc = docker_containers(r->docker, r->host->mailcow.project, &r->containers, err);
-    if (rc == DOCKER_FORBIDDEN && names)
-        rc = docker_containers_named(r->docker, names, &r->containers, err);
-    return rc == DOCKER_FORBIDDEN ? E_CONFIG : rc;
+    int rc = docker_containers_found(r->docker, r->host->mailcow.project,
+                                     (const char *const *)conf->docker_containers.items, &r->containers, err);
+    r->has_containers = rc == 0;
+    return rc;
 }
 
 static int find_endpoints(struct rollout *r, struct error *err)
@@ -158,6 +160,16 @@ int rollout_survey(struct rollout *r, struct error *err)
                                : error_memory(err);
 }
 
+void rollout_preflight(struct rollout *r, struct finding_list *out)
+{
+    const struct preflight_opts opts = {
+        .docker = r->has_containers ? r->docker : NULL,
+        .containers = r->has_containers ? &r->containers : NULL,
+        .now = time(NULL),
+    };
+    preflight_run(r->host, &opts, out);
+}
+
 static bool is_of(const struct docker_container *c, const struct endpoint *e)
 {
     return strcmp(c->service, e->proto->service) == 0 &&
@@ -183,7 +195,16 @@ static bool is_up(const struct rollout *r, const struct endpoint *e)
 
 bool rollout_skips_sni_map(const struct rollout *r)
 {
-    (void)r;
+    for (size_t i = 0; i < r->containers.count; i++) {
+        AUTO_DETAILS struct docker_details details = {0};
+        struct error ignored;
+        const char *skip = NULL;
+        if (strcmp(r->containers.list[i].service, "postfix-mailcow") == 0 &&
+            docker_inspect(r->docker, r->containers.list[i].id, &details, &ignored) == 0)
+            skip = docker_env(&details, "SKIP_LETS_ENCRYPT");
+        if (skip && mailcow_is_yes(skip))
+            return true;
+    }
     return false;
 }
 

@@ -10,6 +10,7 @@
 #define DEPLOYER_ROLLOUT_H
 
 #include "deployer/docker.h"
+#include "deployer/finding.h"
 #include "deployer/outcome.h"
 #include "deployer/pair.h"
 #include "deployer/reload.h"
@@ -26,6 +27,10 @@ CLEANUP_DEFINE(struct rollout *, rollout_free)
 
 /* Lists the containers and finds the endpoints. Until it has succeeded nothing else is to be called. */
 int rollout_survey(struct rollout *r, struct error *err);
+
+/* What there is about mailcow that a deployment should not go on with; also after rollout_survey has failed.
+ */
+void rollout_preflight(struct rollout *r, struct finding_list *out);
 
 /* Whether Postfix's start script leaves SNI folders out: SKIP_LETS_ENCRYPT is in the container's own
  * environment. */

@@ -54,10 +54,12 @@ static int complain(struct session *s, int rc, const struct error *why)
 
 /* ---- greeting ---- */
 
-/* A record speaks of the generation that it names, not of what somebody else put in its place since. */
+/* A record speaks of the generation that it names, which is yet to be installed or is installed; not of what
+ * somebody else put in its place since. */
 static enum store_state state_of(const struct want *want, const struct record *record)
 {
-    return strcmp(record->fingerprint, want->installed) == 0 ? record->state : STORE_NONE;
+    bool ours = strcmp(record->fingerprint, want->installed) == 0;
+    return ours || record->state == STORE_PENDING ? record->state : STORE_NONE;
 }
 
 static int greet_want(struct session *s, const struct want *want, struct error *err)
@@ -409,9 +411,9 @@ static int command_check(struct session *s, const char *line, struct error *err)
     s->done = true;
     preflight_check(s->host, found);
     wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
-    int code = finding_of(found, FINDING_REFUSE, NULL)  ? WIRE_FAILED
-               : finding_of(found, FINDING_LATER, NULL) ? WIRE_BUSY
-                                                        : WIRE_OK;
+    int code = finding_of(found, FINDING_REFUSE)  ? WIRE_FAILED
+               : finding_of(found, FINDING_LATER) ? WIRE_BUSY
+                                                  : WIRE_OK;
     int rc = 0;
     for (int severity = FINDING_REFUSE; !rc && severity >= FINDING_NOTE; severity--)
         rc = write_findings(s, code, found, (enum finding_severity)severity, err);

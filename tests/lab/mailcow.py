@@ -163,7 +163,8 @@ class Mailcow:
 
     def _clean_ssl(self) -> int:
         """Removes what is not the lab's; the number of folders that were."""
-        residents = [path for path in self.host.path(SSL).iterdir() if path.name not in ("cert.pem", "key.pem", "dhparams.pem")]
+        residents = [path for path in self.host.path(SSL).iterdir()
+                     if path.is_symlink() or path.name not in ("cert.pem", "key.pem", "dhparams.pem")]
         folders = [path for path in residents if path.is_dir() and not path.is_symlink()]
         for path in residents:
             shutil.rmtree(path) if path in folders else path.unlink()

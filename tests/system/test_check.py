@@ -10,7 +10,7 @@ from tests.lab.host import wait_for
 from tests.lab.lab import DEPLOY_STATE, HOSTNAME, NAMES, TRUST
 from tests.lab.mailcow import COMPOSE, PATH, PROJECT, SSL
 from tests.lab.pki import Bundle
-from tests.system.checks import DONE, FAILED, TEMPORARY, Untouched, assert_deployed, installed_fingerprint, recorded
+from tests.system.checks import DONE, FAILED, TEMPORARY, Untouched, assert_deployed, deploy_record, recorded
 from tests.system.protocol import HELLO, greeted, relay
 
 ACME, NGINX, DOVECOT, POSTFIX = "acme-mailcow", "nginx-mailcow", "dovecot-mailcow", "postfix-mailcow"
@@ -104,6 +104,22 @@ def test_acme_is_active(young):
              f"in {PATH}: docker compose up -d acme-mailcow")
 
 
+@pytest.mark.parametrize("by", ["push", "reconcile"])
+def test_nothing_is_installed_while_acme_is_active(product, by):
+    new = product.renew()
+    with acme(product, "n", "n"):
+        with Untouched(product):
+            result = product.push()
+            assert result.returncode == FAILED and "acme-active" in result.stderr
+            assert f"in {PATH}: docker compose up -d acme-mailcow" in result.stderr
+            assert product.deploy("--force").returncode == FAILED, "force does not help"
+        assert recorded(product) is None
+        assert "acme-active" in product.deploy("status").stdout
+    result = product.push() if by == "push" else product.deploy()
+    assert result.returncode == DONE, result
+    assert_deployed(product, new)
+
+
 @pytest.mark.parametrize("value", ["true", "1", ""])
 def test_what_is_no_yes_for_mailcow(young, value):
     with acme(young, value):
@@ -133,7 +149,7 @@ def test_acme_is_stopped(young):
 
 
 def test_acme_cannot_be_asked(young):
-    restart(young, {"docker": {"socket": "/run/nobody.sock"}})
+    restart(young, {"docker": {"host": "unix:///run/nobody.sock"}})
     only(young, "warn", "docker-unreachable", "/run/nobody.sock")
     with acme(young, "y", "n"):
         _, findings = check(young)
@@ -255,6 +271,35 @@ def test_update_is_at_work(young, command):
     assert check(young) == (DONE, {})
 
 
+def test_nothing_is_touched_while_update_is_at_work(product):
+    """What was pushed is kept, and deployed by the next pass without the pusher."""
+    new = product.renew()
+    before = product.docker("logs", product.mailcow.name(POSTFIX)).stdout.count("reload")
+    with update(product, "./update.sh"):
+        with Untouched(product):
+            result = product.push()
+            assert result.returncode == TEMPORARY and "update-running" in result.stderr
+            result = product.deploy()
+            assert result.returncode == TEMPORARY and "update-running" in result.stderr
+        assert product.docker("logs", product.mailcow.name(POSTFIX)).stdout.count("reload") == before
+        assert "pending" in product.deploy("status").stdout + product.deploy("status").stderr
+        assert recorded(product) is None
+    assert product.deploy().returncode == DONE
+    assert_deployed(product, new)
+
+
+def test_what_is_served_stays_so_in_the_record_while_update_is_at_work(product):
+    new = product.renew()
+    assert product.push().returncode == DONE
+    with update(product, "./update.sh"):
+        assert product.deploy().returncode == TEMPORARY
+        assert product.deploy("rollback").returncode == TEMPORARY
+        assert deploy_record(product)["state"] == "served"
+    assert_deployed(product, new)
+    result = product.deploy("--json")
+    assert result.returncode == DONE and "reloaded" not in result.stdout
+
+
 def test_update_of_another_directory(young):
     young.mail.path("/opt/other").mkdir()
     with update(young, "./update.sh", directory="/opt/other"):
@@ -273,6 +318,31 @@ def test_a_link_in_the_place_of_a_file(young, name):
     young.mail.run(["sh", "-c", finding["detail"].split("; ")[-1]])
     assert check(young) == (DONE, {})
     young.mail.path(f"/opt/{name}").unlink()
+
+
+def test_a_link_is_not_written_over(product):
+    product.mail.run(["mv", f"{SSL}/key.pem", "/opt/key.pem"])
+    product.mail.path(f"{SSL}/key.pem").symlink_to("/opt/key.pem")
+    new = product.renew()
+    with Untouched(product):
+        result = product.push("-v")
+        assert result.returncode == FAILED and "symlink" in result.stderr and "cp --remove-destination" in result.stderr
+        assert "reloaded" not in result.stdout, "no service could read the key"
+    product.mail.run(["cp", "--remove-destination", "/opt/key.pem", f"{SSL}/key.pem"])
+    assert product.deploy().returncode == DONE
+    assert_deployed(product, new)
+    product.mail.path("/opt/key.pem").unlink()
+
+
+def test_a_deployment_tells_its_warnings_and_goes_on(product):
+    product.mail.path(f"{SSL}/dhparams.pem").chmod(0o644)
+    product.mail.run(["chown", "1001:1001", f"{SSL}/cert.pem"])
+    new = product.renew()
+    result = product.push("--json")
+    assert result.returncode == DONE, result
+    warnings = [step for step in json.loads(result.stdout)["steps"] if step["step"] == "warning"]
+    assert [warning["id"] for warning in warnings] == ["owner"] and "chown root:root" in warnings[0]["detail"]
+    assert_deployed(product, new)
 
 
 def test_a_link_in_the_place_of_the_folder(young):
@@ -295,6 +365,21 @@ def test_owners_and_modes(young):
     finding = only(young, "warn", "mode", f"{SSL}/key.pem has mode 0644")
     young.mail.run(["sh", "-c", finding["detail"].split("; ")[-1]])
     assert check(young) == (DONE, {})
+
+
+def test_the_owner_is_kept_or_configured(product):
+    """As under userns-remap, where the containers' root is another user of the host."""
+    def owners() -> list[str]:
+        return product.mail.run(["stat", "--format=%u:%g", f"{SSL}/cert.pem", f"{SSL}/key.pem"]).stdout.split()
+
+    product.mail.run(["chown", "231072:231073", f"{SSL}/cert.pem", f"{SSL}/key.pem"])
+    product.renew()
+    assert product.push().returncode == DONE
+    assert owners() == ["231072:231073"] * 2
+    restart(product, {"mailcow": {"owner": "0", "group": "1001"}})
+    product.renew()
+    assert product.push().returncode == DONE
+    assert owners() == ["0:1001"] * 2
 
 
 def test_dhparams_are_missing(young):

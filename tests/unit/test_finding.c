@@ -44,17 +44,15 @@ static void makes_printable_what_was_found(void **state)
     assert_has(found.list[1].text, "a...");
 }
 
-static void finds_by_severity_and_want(void **state)
+static void finds_by_severity(void **state)
 {
     (void)state;
     add(FINDING_WARN, "a", NULL);
     add(FINDING_REFUSE, "b", "one.example.org");
     add(FINDING_REFUSE, "c", NULL);
-    assert_string_equal(finding_of(&found, FINDING_REFUSE, NULL)->id, "b");
-    assert_string_equal(finding_of(&found, FINDING_REFUSE, "one.example.org")->id, "b");
-    assert_string_equal(finding_of(&found, FINDING_REFUSE, "primary")->id, "c");
-    assert_string_equal(finding_of(&found, FINDING_WARN, "primary")->id, "a");
-    assert_null(finding_of(&found, FINDING_LATER, NULL));
+    assert_string_equal(finding_of(&found, FINDING_REFUSE)->id, "b");
+    assert_string_equal(finding_of(&found, FINDING_WARN)->id, "a");
+    assert_null(finding_of(&found, FINDING_LATER));
 }
 
 static void leaves_out_the_less_severe(void **state)
@@ -67,7 +65,7 @@ static void leaves_out_the_less_severe(void **state)
     finding_remedy(&found, "its remedy");
     assert_int_equal(found.count, FINDING_MAX);
     assert_int_equal(found.omitted, 1);
-    assert_null(finding_of(&found, FINDING_NOTE, NULL));
+    assert_null(finding_of(&found, FINDING_NOTE));
     assert_string_equal(found.list[FINDING_MAX - 1].id, "further");
     assert_string_equal(found.list[FINDING_MAX - 1].remedy, "its remedy");
     add(FINDING_NOTE, "none", NULL);
@@ -78,7 +76,7 @@ static void leaves_out_the_less_severe(void **state)
         add(FINDING_REFUSE, "refuse", NULL);
     assert_int_equal(found.count, FINDING_MAX);
     assert_string_equal(found.list[0].id, "first");
-    assert_null(finding_of(&found, FINDING_WARN, NULL));
+    assert_null(finding_of(&found, FINDING_WARN));
 }
 
 static void names_the_severities(void **state)
@@ -95,7 +93,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(keeps_text_and_remedy, forget),
         cmocka_unit_test_setup(makes_printable_what_was_found, forget),
-        cmocka_unit_test_setup(finds_by_severity_and_want, forget),
+        cmocka_unit_test_setup(finds_by_severity, forget),
         cmocka_unit_test_setup(leaves_out_the_less_severe, forget),
         cmocka_unit_test(names_the_severities),
     };

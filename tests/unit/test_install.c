@@ -19,6 +19,7 @@ struct host {
     struct store *s;
     int ssl_fd;
     char id[STORE_GENERATION_SIZE];
+    struct file_owner owner; /* configured */
 };
 
 static void stage(struct host *h, const char *want)
@@ -41,6 +42,7 @@ static int host_setup(void **state)
     if (!h || directory_setup(&d) != 0)
         return -1;
     h->d = d;
+    h->owner = (struct file_owner){.uid = (uid_t)-1, .gid = (gid_t)-1};
     *state = h;
     if (store_open(&h->s, path_in(h->d, "state"), &err) < 0)
         return -1;
@@ -68,11 +70,17 @@ static int host_teardown(void **state)
 
 #define WITH_HOST(test) cmocka_unit_test_setup_teardown(test, host_setup, host_teardown)
 
+static struct install_place place_of(const struct host *h)
+{
+    return (struct install_place){.store = h->s, .ssl_fd = h->ssl_fd, .owner = h->owner};
+}
+
 static int install(struct host *h, const char *want, struct error *err)
 {
+    const struct install_place place = place_of(h);
     AUTO_GENERATION struct generation g = {0};
     assert_int_equal(store_load(h->s, want, h->id, &g, err), 0);
-    return install_generation(h->s, h->ssl_fd, want, &g, err);
+    return install_generation(&place, want, &g, err);
 }
 
 static void installs(struct host *h, const char *want)
@@ -168,6 +176,18 @@ static void test_owner_is_kept(void **state)
     assert_int_equal(stat_of(h, "ssl/key.pem").st_uid, 1003);
     assert_int_equal(stat_of(h, "ssl/key.pem").st_gid, 1004);
     assert_int_equal(stat_of(h, "ssl/key.pem").st_mode, S_IFREG | 0600);
+}
+
+static void test_owner_that_is_configured(void **state)
+{
+    struct host *h = *state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chown(path_in(h->d, "ssl/cert.pem"), 1001, 1002), 0);
+    h->owner.uid = 1007;
+    installs(h, WANT_PRIMARY);
+    assert_int_equal(stat_of(h, "ssl/cert.pem").st_uid, 1007);
+    assert_int_equal(stat_of(h, "ssl/cert.pem").st_gid, 1002);
 }
 
 static void test_owner_of_the_folder(void **state)
@@ -280,15 +300,16 @@ static void temporaries(const struct host *h, const char *folder, const char *ch
 
 static void recover(struct host *h, int expected, const char *expected_want)
 {
+    const struct install_place place = place_of(h);
     char want[WANT_ID_SIZE] = "";
     struct error err = {.text = ""};
-    int rc = install_recover(h->s, h->ssl_fd, want, &err);
+    int rc = install_recover(&place, want, &err);
     if (rc != expected)
         fail_msg("%d: %s", rc, err.text);
     if (expected_want)
         assert_string_equal(want, expected_want);
     intends(h, false);
-    assert_int_equal(install_recover(h->s, h->ssl_fd, want, &err), 0); /* and then there is nothing more */
+    assert_int_equal(install_recover(&place, want, &err), 0); /* and then there is nothing more */
 }
 
 static void write_intent(struct host *h, const char *want)
@@ -328,6 +349,18 @@ static void test_recover_a_new_folder(void **state)
         recover(h, INSTALL_RECOVERED, NEW);
         holds(h, "ssl/" NEW, "new chain", "new key", 0);
     }
+}
+
+static void test_recover_with_a_configured_owner(void **state)
+{
+    struct host *h = *state;
+    if (geteuid() != 0)
+        skip();
+    h->owner.gid = 1008;
+    write_intent(h, WANT_PRIMARY);
+    recover(h, INSTALL_RECOVERED, WANT_PRIMARY);
+    assert_int_equal(stat_of(h, "ssl/key.pem").st_uid, 0);
+    assert_int_equal(stat_of(h, "ssl/key.pem").st_gid, 1008);
 }
 
 static void test_recover_nothing(void **state)
@@ -404,9 +437,10 @@ static void test_recover_without_folder(void **state)
 
 static void cannot_recover(struct host *h, const char *why)
 {
+    const struct install_place place = place_of(h);
     char want[WANT_ID_SIZE];
     struct error err = {.text = ""};
-    assert_true(install_recover(h->s, h->ssl_fd, want, &err) < 0);
+    assert_true(install_recover(&place, want, &err) < 0);
     assert_has(err.text, why);
     intends(h, true);
 }
@@ -445,6 +479,7 @@ int main(void)
         WITH_HOST(test_install_sni),
         WITH_HOST(test_files_are_replaced),
         WITH_HOST(test_owner_is_kept),
+        WITH_HOST(test_owner_that_is_configured),
         WITH_HOST(test_owner_of_the_folder),
         WITH_HOST(test_links_are_refused),
         WITH_HOST(test_folders_are_refused),
@@ -454,6 +489,7 @@ int main(void)
         WITH_HOST(test_install_into_a_new_folder),
         WITH_HOST(test_recover_a_new_folder),
         WITH_HOST(test_recover_nothing),
+        WITH_HOST(test_recover_with_a_configured_owner),
         WITH_HOST(test_recover_before_the_intent),
         WITH_HOST(test_recover_sni_before_the_intent),
         WITH_HOST(test_recover_after_the_intent),
