@@ -326,32 +326,52 @@ static bool make_wildcard(char out[300], const char *name, unsigned labels)
     return name && strchr(name, '.') && snprintf(out, 300, "*.%s", name) < 300;
 }
 
-static const struct want *find_serving(const struct mailcow *m, const struct want_list *wants, bool is_nginx,
-                                       const char *name)
+static bool is_used(const struct want *want)
 {
+    return !is_primary(want) && want->installed[0];
+}
+
+/* Exact names first, then the longest wildcard. skipped: a folder with this name is none for nginx. */
+static const struct want *best_match(const struct want_list *wants, const char *name, const char *skipped)
+{
+    char wildcard[300];
+    const char *asked = name;
+    for (unsigned labels = 1;; labels++) {
+        for (size_t i = 0; i < wants->count; i++)
+            if (is_used(&wants->list[i]) && has_name(&wants->list[i], asked) &&
+                !(skipped && has_name(&wants->list[i], skipped)))
+                return &wants->list[i];
+        if (!make_wildcard(wildcard, name, labels))
+            return NULL;
+        asked = wildcard;
+    }
+}
+
+/* The first that matches in the order of sni.conf, be it by name or by a wildcard for one label. */
+static const struct want *first_match(const struct want_list *wants, const char *name)
+{
+    char wildcard[300] = "";
+    const struct want *found = NULL;
+    make_wildcard(wildcard, name, 1);
     for (size_t i = 0; i < wants->count; i++) {
         const struct want *want = &wants->list[i];
-        bool skipped = is_primary(want) || (is_nginx && has_name(want, m->hostname));
-        if (!skipped && want->installed[0] && has_name(want, name))
-            return want;
+        if (is_used(want) && (has_name(want, name) || has_name(want, wildcard)) &&
+            (!found || sni_compare(want->id, found->id) < 0))
+            found = want;
     }
-    return NULL;
+    return found;
 }
 
 const struct want *mailcow_serves(const struct mailcow *m, const struct want_list *wants, const char *service,
                                   const char *name)
 {
-    const struct want *primary = want_find(wants, WANT_PRIMARY);
+    const struct want *primary = want_find(wants, WANT_PRIMARY), *found;
     bool is_nginx = strcmp(service, "nginx-mailcow") == 0;
-    bool one_label = strcmp(service, "dovecot-mailcow") == 0;
-    char wildcard[300];
     if (!name || (is_nginx && (strcmp(name, m->hostname) == 0 || lists_name(m->server_names, name))))
         return primary;
-    const struct want *found = find_serving(m, wants, is_nginx, name);
-    for (unsigned labels = 1; !found && make_wildcard(wildcard, name, labels); labels++) {
-        found = find_serving(m, wants, is_nginx, wildcard);
-        if (one_label)
-            break;
-    }
+    if (strcmp(service, "dovecot-mailcow") == 0)
+        found = first_match(wants, name);
+    else
+        found = best_match(wants, name, is_nginx ? m->hostname : NULL);
     return found ? found : primary;
 }

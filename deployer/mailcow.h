@@ -58,8 +58,9 @@ void mailcow_look(int ssl_fd, struct want *want);
  * The want whose certificate a service (nginx-mailcow, postfix-mailcow, dovecot-mailcow) is to serve when the
  * client asks for name, a host name; NULL asks for none. Only wants with something installed count; the
  * primary is what no other serves. They differ: nginx keeps the primary for MAILCOW_HOSTNAME,
- * ADDITIONAL_SERVER_NAMES and for all names of a folder that names MAILCOW_HOSTNAME; a wildcard is one label
- * for Dovecot and any number for the others.
+ * ADDITIONAL_SERVER_NAMES and for all names of a folder that names MAILCOW_HOSTNAME; nginx and Postfix prefer
+ * exact names and longer wildcards, for any number of labels; Dovecot takes the first folder that matches, a
+ * wildcard being one label.
  */
 const struct want *mailcow_serves(const struct mailcow *m, const struct want_list *wants, const char *service,
                                   const char *name);

@@ -15,12 +15,18 @@ static const char *const parts[] = {"cert.pem", "key.pem", DOMAINS};
 
 /* ---- lists of words ---- */
 
+/* Where it is in the list, whatever the case of its letters, which none of the readers minds; or count. */
+static size_t position(const struct conf_list *list, const char *item)
+{
+    size_t i = 0;
+    while (i < list->count && strcasecmp(list->items[i], item) != 0)
+        i++;
+    return i;
+}
+
 static bool list_has(const struct conf_list *list, const char *item)
 {
-    for (size_t i = 0; i < list->count; i++)
-        if (strcmp(list->items[i], item) == 0)
-            return true;
-    return false;
+    return position(list, item) < list->count;
 }
 
 static int list_add(struct conf_list *list, const char *item, size_t len, struct error *err)
@@ -98,12 +104,24 @@ static int add_name(struct conf_list *names, const char *word, struct error *err
     return list_add(names, name, strlen(name), err);
 }
 
+/* Dovecot's words are nginx's, too, but for a CR. */
+static bool serve_wildcard(const struct conf_list *names, const struct conf_list *postfix,
+                           const struct conf_list *dovecot, const char *name)
+{
+    const char *parent = name + 1;
+    bool asks_for_apex = list_has(names, parent + 1);
+    return list_has(postfix, parent) && list_has(dovecot, name) &&
+           (asks_for_apex || position(dovecot, name) < position(dovecot, parent));
+}
+
 static bool serve_all(const struct conf_list *names, const struct conf_list *postfix,
                       const struct conf_list *dovecot)
 {
     for (size_t i = 0; i < names->count; i++) {
         const char *name = names->items[i];
-        if (!list_has(postfix, *name == '*' ? name + 1 : name) || !list_has(dovecot, name))
+        bool served = *name == '*' ? serve_wildcard(names, postfix, dovecot, name)
+                                   : list_has(postfix, name) && list_has(dovecot, name);
+        if (!served)
             return false;
     }
     return true;
@@ -148,7 +166,7 @@ char *sni_format_domains(char *const *names, size_t count)
         return NULL;
     for (size_t i = 0; i < count; i++) {
         fprintf(f, "%s%s", i ? " " : "", names[i]);
-        if (*names[i] == '*') /* behind it: nginx ignores it then, and would else add the apex */
+        if (*names[i] == '*') /* in front, nginx would take it for the apex as well; behind it ignores it */
             fprintf(f, " %s", names[i] + 1);
     }
     bool failed = ferror(f);
@@ -287,13 +305,18 @@ static int add_folder(struct sni_folders *folders, int ssl_fd, const char *name,
     return 0;
 }
 
-/* A shell sorts the whole paths, with the slash behind the name. */
-static int compare(const void *a, const void *b)
+/* A shell sorts the whole paths, with the slash behind the name; the start scripts run in the C locale. */
+int sni_compare(const char *a, const char *b)
 {
     char x[WANT_ID_SIZE + 1], y[WANT_ID_SIZE + 1];
-    snprintf(x, sizeof x, "%s/", ((const struct sni_folder *)a)->name);
-    snprintf(y, sizeof y, "%s/", ((const struct sni_folder *)b)->name);
+    snprintf(x, sizeof x, "%s/", a);
+    snprintf(y, sizeof y, "%s/", b);
     return strcmp(x, y);
+}
+
+static int compare(const void *a, const void *b)
+{
+    return sni_compare(((const struct sni_folder *)a)->name, ((const struct sni_folder *)b)->name);
 }
 
 int sni_scan(int ssl_fd, struct sni_folders *out, struct error *err)

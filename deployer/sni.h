@@ -72,10 +72,11 @@ struct sni_folders {
     size_t count;
 };
 
-/*
- * The subfolders that hold cert.pem or domains, in the order in which the start scripts see them (that of a
- * shell's pattern `*` followed by a slash in the C locale). ssl_fd: the open SSL folder.
+/* The order of folders in what the start scripts write: that of a shell's pattern `*` with a slash behind it.
  */
+int sni_compare(const char *a, const char *b);
+
+/* The subfolders that hold cert.pem or domains, in this order. ssl_fd: the open SSL folder. */
 int sni_scan(int ssl_fd, struct sni_folders *out, struct error *err);
 void sni_folders_free(struct sni_folders *folders);
 #define AUTO_SNI_FOLDERS CLEANUP(sni_folders_free)

@@ -430,12 +430,12 @@ static void knows_which_certificate_a_service_serves(void **state)
 {
     char host[] = "mail.example.org", net[] = "mail.example.net", wild[] = "*.example.com",
          imap[] = "imap.example.org", exact[] = "a.example.com", orgs[] = "*.example.org",
-         web[] = "web.example.org";
+         web[] = "web.example.org", both[] = "d.example.com";
     char *primary[] = {host}, *first[] = {net, wild}, *second[] = {exact}, *shadow[] = {host, imap},
-         *third[] = {orgs, web};
-    struct want list[] = {make_want("primary", primary, 1), make_want("first", first, 2),
-                          make_want("second", second, 1), make_want("shadow", shadow, 2),
-                          make_want("third", third, 2)};
+         *third[] = {orgs, web}, *section[] = {both};
+    struct want list[] = {make_want("primary", primary, 1), make_want("zz", section, 1),
+                          make_want("first", first, 2),     make_want("second", second, 1),
+                          make_want("shadow", shadow, 2),   make_want("third", third, 2)};
     struct want_list wants = {.list = list, .count = COUNT(list)};
     const struct mailcow m = {.hostname = "mail.example.org", .server_names = "x.org, Web.example.org"};
     static const struct {
@@ -447,7 +447,8 @@ static void knows_which_certificate_a_service_serves(void **state)
         {"b.example.com", "first", "first", "first"},
         {"c.b.example.com", "first", "first", "primary"},
         {"example.com", "primary", "primary", "primary"},
-        {"a.example.com", "second", "second", "second"},
+        {"a.example.com", "second", "second", "first"}, /* Dovecot: the first that matches */
+        {"d.example.com", "zz", "zz", "first"},
         {"mail.example.org", "primary", "shadow", "shadow"},
         {"imap.example.org", "third", "shadow", "shadow"}, /* nginx skips the whole folder */
         {"web.example.org", "primary", "third", "third"},
@@ -460,7 +461,7 @@ static void knows_which_certificate_a_service_serves(void **state)
         assert_string_equal(mailcow_serves(&m, &wants, "dovecot-mailcow", cases[i].name)->id,
                             cases[i].dovecot);
     }
-    list[1].installed[0] = '\0'; /* its folder is not there yet */
+    list[2].installed[0] = '\0'; /* its folder is not there yet */
     assert_string_equal(mailcow_serves(&m, &wants, "nginx-mailcow", "mail.example.net")->id, "primary");
 }
 

@@ -42,7 +42,7 @@ static void knows_what_a_reader_misses(void **state)
     assert_string_equal(parsed("\na.org"), "a.org !");
     assert_string_equal(parsed("a.org\tb.org"), "a.org b.org !"); /* Postfix: one word */
     assert_string_equal(parsed("a.org\r\n"), "a.org !");          /* Dovecot: the CR belongs to it */
-    assert_string_equal(parsed("A.org"), "a.org !");
+    assert_string_equal(parsed("A.org"), "a.org");                /* none of them minds */
     assert_string_equal(parsed("a.org\n"), "a.org");
 }
 
@@ -54,6 +54,8 @@ static void knows_the_forms_of_a_wildcard(void **state)
     assert_string_equal(parsed("*.example.net"), "*.example.net !"); /* Postfix has none */
     assert_string_equal(parsed(".example.net"), "*.example.net !");  /* Dovecot has none */
     assert_string_equal(parsed("*.example.net\n.example.net"), "*.example.net !");
+    assert_string_equal(parsed(".example.net *.example.net"), "*.example.net !"); /* nginx: the apex, too */
+    assert_string_equal(parsed(".example.net *.example.net example.net"), "*.example.net example.net");
 }
 
 static void refuses_what_is_no_name(void **state)
@@ -279,7 +281,7 @@ static void writes_domains_only_where_they_differ(void **state)
         const char *text;
         int rc;
     } cases[] = {
-        {".example.net *.example.net   example.net\n", SNI_SAME},
+        {".Example.net *.example.net   example.net\n", SNI_SAME},
         {"example.net\n*.example.net .example.net", 0},
         {"example.net *.example.net", 0},
         {"example.net", 0},
