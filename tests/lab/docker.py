@@ -37,10 +37,12 @@ class Docker:
         self.host = host
         self.start()
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
+        """options: of dockerd, until the next start"""
         with self.host.path(LOG).open("ab") as log:
             self.process = self.host.popen(
-                ["dockerd", "--exec-opt", "native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{self.host.cgroup}"],
+                ["dockerd", "--exec-opt", "native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{self.host.cgroup}",
+                 *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_for(self.answers, f"{self.host.name}: dockerd (its log: {LOG})", 60)
 
