@@ -50,7 +50,7 @@ static const struct conf_section section = {
 /* inih's line buffer was on the stack. */
 static __attribute__((noinline)) void wipe_stack(void)
 {
-    char room[4096];
+    char room[8192];
     explicit_bzero(room, sizeof room);
 }
 

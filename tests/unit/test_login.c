@@ -428,6 +428,90 @@ static void does_not_wait_for_a_farewell(void **state)
     expect(&results[0], LOGIN_DONE, "");
 }
 
+/* Pages of this process that it could have written the password to; the test's own copies are in its
+ * constants. */
+static size_t count_in_memory(const char *reversed)
+{
+    char line[400], needle[64];
+    size_t len = strlen(reversed), found = 0;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    unsigned char *page = mmap(NULL, 4096 + 64, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    for (size_t i = 0; i < len; i++)
+        needle[i] = reversed[len - 1 - i];
+    while (fgets(line, sizeof line, maps)) {
+        unsigned long from, to;
+        char mode[5];
+        if (sscanf(line, "%lx-%lx %4s", &from, &to, mode) != 3 || strcmp(mode, "rw-p") != 0 ||
+            to - from > 1UL << 28) /* the sanitizer's shadow */
+            continue;
+        for (; from < to; from += 4096) {
+            ssize_t n = pread(memory, page, 4096 + len - 1, (off_t)from);
+            unsigned char *hit = n > 0 ? memmem(page, (size_t)n, needle, len) : NULL;
+            bool is_own = hit && from + (size_t)(hit - page) == (unsigned long)needle;
+            found += hit && !is_own;
+        }
+    }
+    explicit_bzero(needle, sizeof needle);
+    munmap(page, 4096 + 64);
+    close(memory);
+    fclose(maps);
+    return found;
+}
+
+/* Leaves what earlier calls had on the stack as it is. */
+static __attribute__((noinline)) size_t count_further_down(const char *reversed)
+{
+    char gap[16384];
+    __asm__ volatile("" : : "r"(gap) : "memory");
+    return count_in_memory(reversed);
+}
+
+static void leaves_no_password_in_memory(void **state)
+{
+    static const char *const scripts[2][20] = {
+        {"S220 mail\r\n", SMTP_HELLO, "S250 AUTH PLAIN\r\n", "CAUTH PLAIN\r\n", "S334 \r\n", NULL},
+        {IMAP_GREETING, NULL},
+    };
+    struct plan smtps = {.tls_script = scripts[0]}, imaps = {.tls_script = scripts[1]};
+    struct directory *d = NULL;
+    AUTO_LOGIN struct login l = {0};
+    struct login_opts opts = {.endpoints = &list, .spki = new_leaf.spki, .timeout_ms = 5000};
+    struct error err;
+    (void)state;
+    serve_for("imaps", &imaps);
+    serve_for("smtps", &smtps);
+    assert_int_equal(directory_setup((void **)&d), 0);
+    /* Written by another process, so that this one never has the password but by reading it. */
+    pid_t child = fork();
+    if (child == 0) {
+        const char reversed[] = "terces-yrev-a";
+        char text[100];
+        int n = snprintf(text, sizeof text, "[login]\nname = me\npassword = ");
+        for (size_t i = strlen(reversed); i-- > 0;)
+            text[n++] = reversed[i];
+        write_bytes(d, "login.conf", text, (size_t)n);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(login_read(path_in(d, "login.conf"), &l, &err), 0);
+    assert_true(count_in_memory("terces-yrev-a") > 0);
+    login_wipe(&l);
+    assert_int_equal(count_further_down("terces-yrev-a"), 0);
+    assert_int_equal(login_read(path_in(d, "login.conf"), &l, &err), 0);
+    opts.login = &l;
+    assert_int_equal(login_run(&opts, results, &result_count, &err), 1);
+    login_wipe(&l);
+    for (size_t i = 0; i < 2; i++) {
+        server_settle(&servers[i]);
+        assert_has(servers[i].tally->heard, "AG1lAGEtdmVyeS1zZWNyZXQ=");
+        memset(servers[i].tally->heard, 0, sizeof servers[i].tally->heard);
+    }
+    assert_int_equal(count_in_memory("terces-yrev-a"), 0);
+    assert_int_equal(count_in_memory("=QXZyNWZz1SeyVmdtEGAl1GA"), 0);
+    assert_int_equal(directory_teardown((void **)&d), 0);
+}
+
 static void needs_something_to_try(void **state)
 {
     struct plan plan = {.tls_script = imap_good};
@@ -462,6 +546,7 @@ int main(void)
         TEST(fails_without_a_connection),
         TEST(does_not_wait_for_ever),
         TEST(does_not_wait_for_a_farewell),
+        TEST(leaves_no_password_in_memory),
         TEST(needs_something_to_try),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
