@@ -90,10 +90,19 @@ static int read_json(int dirfd, const char *name, json_t **out, struct error *er
     return *out ? 0 : damaged(err, name, detail.line, detail.text);
 }
 
+/* What does not fit is left out: half of it would be something else. */
 static void copy_string(const json_t *object, const char *key, char *out, size_t size)
 {
     const char *value = json_string_value(json_object_get(object, key));
-    snprintf(out, size, "%s", value ? value : "");
+    snprintf(out, size, "%s", value && strlen(value) < size ? value : "");
+}
+
+/* JSON is UTF-8; a message, which may hold a file's name, need not be, and is cut anywhere. */
+static json_t *new_string(const char *text)
+{
+    char shown[2000];
+    json_t *string = json_string(text);
+    return string ? string : json_string(text_escape(shown, sizeof shown, text, strlen(text)));
 }
 
 static time_t get_time(const json_t *object, const char *key)
@@ -350,8 +359,8 @@ int store_quarantine(struct store *s, const char *want, const char *fingerprint,
     json_array_remove(list, find_quarantined(list, fingerprint));
     if (json_array_size(list) >= STORE_QUARANTINE_MAX)
         json_array_remove(list, 0);
-    json_t *item =
-        json_pack("{s:s, s:o, s:s}", "fingerprint", fingerprint, "when", new_time(now), "reason", reason);
+    json_t *item = json_pack("{s:s, s:o, s:o}", "fingerprint", fingerprint, "when", new_time(now), "reason",
+                             new_string(reason));
     if (!item || json_array_append_new(list, item) < 0)
         return error_memory(err);
     return write_json(fd, QUARANTINE, list, err);
@@ -406,6 +415,13 @@ static bool parse_state(const char *word, enum store_state *out)
     return false;
 }
 
+static void copy_id(const json_t *object, const char *key, char out[STORE_GENERATION_SIZE])
+{
+    copy_string(object, key, out, STORE_GENERATION_SIZE);
+    if (!is_generation(out))
+        out[0] = '\0';
+}
+
 int store_read_record(struct store *s, const char *want, struct record *out, struct error *err)
 {
     json_auto_t *value = NULL;
@@ -420,8 +436,8 @@ int store_read_record(struct store *s, const char *want, struct record *out, str
         rc = damaged(err, "record.json", 1, "no state in it");
     if (rc)
         return error_wrap(err, "want %s", want);
-    copy_string(value, "current", out->current, sizeof out->current);
-    copy_string(value, "previous", out->previous, sizeof out->previous);
+    copy_id(value, "current", out->current);
+    copy_id(value, "previous", out->previous);
     copy_string(value, "fingerprint", out->fingerprint, sizeof out->fingerprint);
     copy_string(value, "detail", out->detail, sizeof out->detail);
     copy_string(value, "down_before", out->down_before, sizeof out->down_before);
@@ -437,10 +453,10 @@ int store_write_record(struct store *s, const char *want, const struct record *r
     if (fd < 0)
         return err->code;
     json_auto_t *value =
-        json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s}", "state", store_state_str(r->state),
+        json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s}", "state", store_state_str(r->state),
                   "current", r->current, "previous", r->previous, "fingerprint", r->fingerprint, "not_after",
                   new_time(r->not_after), "changed", new_time(r->changed), "verified", new_time(r->verified),
-                  "detail", r->detail, "down_before", r->down_before);
+                  "detail", new_string(r->detail), "down_before", r->down_before);
     return value ? write_json(fd, "record.json", value, err) : error_memory(err);
 }
 

@@ -492,6 +492,34 @@ static void test_words(void **state)
     assert_string_equal(store_state_str(STORE_FAILED), "failed");
 }
 
+/* A file's name in a message, or a message cut in the midst of a character. */
+static void test_detail_that_is_no_utf8(void **state)
+{
+    AUTO_STORE struct store *s = opened(*state);
+    struct error err = {.text = ""};
+    struct record record = {.state = STORE_FAILED, .detail = "caf\xe9"}, got;
+    assert_int_equal(store_write_record(s, WANT_PRIMARY, &record, &err), 0);
+    assert_int_equal(store_read_record(s, WANT_PRIMARY, &got, &err), 0);
+    assert_string_equal(got.detail, "caf\\xe9");
+}
+
+/* What is no generation's name is none, and what does not fit is not half of it. */
+static void test_ids_in_a_record(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    struct error err = {.text = ""};
+    struct record got;
+    assert_int_equal(store_write_record(s, WANT_PRIMARY, &(struct record){.state = STORE_SERVED}, &err), 0);
+    write_text(d, "state/wants/primary/record.json",
+               "{\"state\": \"served\", \"current\": \"a b\", \"previous\": \"../x\", \"fingerprint\": "
+               "\"" FINGERPRINT "0\"}");
+    assert_int_equal(store_read_record(s, WANT_PRIMARY, &got, &err), 0);
+    assert_string_equal(got.current, "");
+    assert_string_equal(got.previous, "");
+    assert_string_equal(got.fingerprint, "");
+}
+
 /* ---- the intent ---- */
 
 static void test_intent(void **state)
@@ -610,6 +638,8 @@ int main(void)
         WITH_DIRECTORY(test_ids),
         WITH_DIRECTORY(test_damaged_generation),
         WITH_DIRECTORY(test_prune),
+        WITH_DIRECTORY(test_detail_that_is_no_utf8),
+        WITH_DIRECTORY(test_ids_in_a_record),
         WITH_DIRECTORY(test_list),
         WITH_DIRECTORY(test_forget),
         WITH_DIRECTORY(test_quarantine),
