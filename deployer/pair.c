@@ -233,10 +233,13 @@ static int adopt(struct mailhost *host, struct pair *p, struct error *err)
     return store_stage(host->store, p->want->id, &v, time(NULL), p->record.previous, err);
 }
 
-/* Sees to it that what is about to be replaced can be put back. */
+/* Sees to it that what is about to be replaced can be put back; what was rolled back is not to be. */
 static int remember_installed(struct mailhost *host, struct pair *p, struct error *err)
 {
     struct record *r = &p->record;
+    char reason[STORE_REASON_SIZE];
+    if (store_is_quarantined(host->store, p->want->id, p->want->installed, reason, err) == STORE_QUARANTINED)
+        return 0;
     if (is_generation_installed(host, p, r->current)) {
         if (r->state == STORE_SERVED && (p->stages || p->chosen[0]))
             memcpy(r->previous, r->current, sizeof r->previous);
