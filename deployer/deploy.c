@@ -76,7 +76,8 @@ bool deploy_has_bundle(const struct deploy *d)
     return false;
 }
 
-/* The newest one that is neither the current one nor quarantined, unless the record names the one before. */
+/* The one that the record says was before, else the newest; neither the current one nor what is quarantined.
+ */
 static int choose_previous(struct deploy *d, const struct pair *p, const struct generation_meta *list,
                            size_t count, const struct generation_meta **out, struct error *err)
 {
@@ -88,13 +89,12 @@ static int choose_previous(struct deploy *d, const struct pair *p, const struct 
     *out = NULL;
     for (size_t i = 0; i < count; i++) {
         const struct generation_meta *g = &list[i];
-        if (strcmp(g->id, record.current) == 0 || strcmp(g->fingerprint, record.fingerprint) == 0)
+        if (strcmp(g->fingerprint, record.fingerprint) == 0)
             continue;
-        if (strcmp(g->id, record.previous) == 0) {
-            *out = g;
-            return 0;
-        }
-        if (store_is_quarantined(d->host->store, p->want->id, g->fingerprint, reason, err) == 0)
+        rc = store_is_quarantined(d->host->store, p->want->id, g->fingerprint, reason, err);
+        if (rc < 0)
+            return rc;
+        if (rc == 0 && (!*out || strcmp((*out)->id, record.previous) != 0))
             *out = g;
     }
     return *out ? 0 : error_set(err, E_FAILED, "want %s: there is no generation to go back to", p->want->id);
