@@ -1,4 +1,5 @@
 """The engine: over TCP with TLS, behind a proxy with rules, of other versions, and one that misbehaves."""
+import os
 import re
 import shutil
 import signal
@@ -60,6 +61,8 @@ def test_the_real_engine_with_tlsverify(product, docker_ca):
         new = product.renew()
         assert product.push().returncode == DONE
         assert_deployed(product, new)
+        use_engine(product, "tcp://127.0.0.1:2376")
+        assert "HTTP 400: Client sent an HTTP request to an HTTPS server." in words(product.deploy())
         refused(product, 2376, "TLS: the engine's certificate is for another name: one of its subjectAltNames must be the "
                                "host of host = tcp://localhost:2376")
         write_certificates(product.mail, CERTS, docker_ca.root.pem, CA("Other").issue("deployer.example.org"))
@@ -111,8 +114,6 @@ def test_tls_that_fails_says_why(product, docker_ca):
         refused(product, 2401, "TLS: the engine refuses our cert.pem: ")
         write_certificates(product.mail, CERTS, docker_ca.root.pem, docker_ca.issue("d.example.org", days=1, age=2))
         refused(product, 2401, "TLS: the engine refuses our cert.pem: ")
-        use_engine(product, "tcp://localhost:2401")
-        assert "HTTP 400" in words(product.deploy()), "TLS is not tried unasked"
         write_certificates(product.mail, CERTS, docker_ca.root.pem, docker_ca.issue("deployer.example.org"))
         use_engine(product, "tcp://localhost:2401", CERTS)
         new = product.renew()
@@ -294,8 +295,6 @@ def test_an_engine_that_misbehaves(product, fault):
     assert result.returncode == code, words(result)
     assert f"list the containers: {reason}" in words(result)
     assert took < 30 and recorded(product) is None
-    memory = peak_memory(product)
-    assert memory < 64 * 1024, f"{memory} KiB"
     use_engine(product, "unix:///var/run/docker.sock")
     result = product.deploy()
     assert result.returncode == DONE, words(result)
@@ -304,21 +303,18 @@ def test_an_engine_that_misbehaves(product, fault):
     assert product.push().returncode == DONE and recorded(product) == new.fingerprint
 
 
-def peak_memory(lab) -> int:
-    """KiB of the largest session so far, as the daemon that has waited for it knows."""
-    return 0
-
-
 def test_an_engine_that_is_stopped_in_its_tracks(product):
     """The real one, which then accepts connections and answers nothing."""
-    product.docker.process.send_signal(signal.SIGSTOP)
+    engine = product.docker.process
+    engine.send_signal(signal.SIGSTOP)
     try:
         new = product.renew()
         begin = time.monotonic()
         result = product.push()
         took = time.monotonic() - begin
     finally:
-        product.docker.process.send_signal(signal.SIGCONT)
+        engine.send_signal(signal.SIGCONT)
+        os.kill(engine.pid, signal.SIGCONT)  # nsenter stops with what it runs
     assert result.returncode == TEMPORARY and "no answer in time" in words(result), words(result)
     assert took < 20
     assert product.deploy().returncode == DONE
