@@ -89,7 +89,7 @@ def acme(lab, value: str, configured: str = "y"):
     text = lab.mail.read(f"{PATH}/mailcow.conf")
     lab.mail.write(f"{PATH}/mailcow.conf", text.replace("SKIP_LETS_ENCRYPT=y", f"SKIP_LETS_ENCRYPT={configured}"), 0o600)
     lab.mailcow.remove(ACME)
-    lab.mailcow.create(ACME, {"SKIP_LETS_ENCRYPT": value})
+    lab.mailcow.create(ACME, environment={"SKIP_LETS_ENCRYPT": value})
     try:
         yield
     finally:
