@@ -52,7 +52,7 @@ static bool compare(struct probe *p)
 static bool fail_handshake(struct probe *p, const char *why)
 {
     if (!p->outcome.heard && p->opts.proxy)
-        return over(p, VERIFY_HANDSHAKE, ENDPOINT_PROXY_HINT);
+        return over(p, VERIFY_DISTRUSTED, ENDPOINT_PROXY_HINT);
     if (!p->outcome.heard && p->tried > 1)
         return over(p, VERIFY_UNREACHABLE, "accepted, but not a word was said: %.120s", why);
     return over(p, VERIFY_HANDSHAKE, "%.120s", why);
@@ -92,7 +92,7 @@ static bool say(struct probe *p, const char *words)
 static bool hang_up(struct probe *p, const char *why)
 {
     if (!p->outcome.heard && p->opts.proxy)
-        return over(p, VERIFY_UNREACHABLE, ENDPOINT_PROXY_HINT);
+        return over(p, VERIFY_DISTRUSTED, ENDPOINT_PROXY_HINT);
     if (!p->outcome.heard)
         return over(p, VERIFY_UNREACHABLE, "accepted, but not a word was said: %s", why);
     return over(p, VERIFY_DIALOGUE, "%s: %s", dialogue_awaited(&p->dialogue), why);

@@ -1,8 +1,8 @@
 #include "deployer/rollout.h"
 #include "common/clock.h"
 #include "deployer/endpoint.h"
-#include "deployer/rollout_login.h"
 #include "deployer/preflight.h"
+#include "deployer/rollout_login.h"
 
 #include <string.h>
 
@@ -563,12 +563,13 @@ static bool is_expected_somewhere(const struct rollout *r, const char *fingerpri
     return false;
 }
 
-/* Whether a restart may help this endpoint: a leaf of another want is a matter of names, not of memory. */
+/* Whether a restart may help this endpoint: a leaf of another want is a matter of names, not of memory, and
+ * whom Dovecot trusts one of its configuration. */
 static bool needs_restart(const struct rollout *r, size_t endpoint)
 {
     for (size_t q = 0; q < r->question_count; q++) {
         const struct verify_cell *cell = &row_of(r, r->now, endpoint)[q];
-        if (!cell->applies || cell->state == VERIFY_SERVED)
+        if (!cell->applies || cell->state == VERIFY_SERVED || cell->state == VERIFY_DISTRUSTED)
             continue;
         if (cell->state != VERIFY_STALE || !is_expected_somewhere(r, cell->fingerprint))
             return true;

@@ -58,6 +58,7 @@ const char *verify_state_str(enum verify_state state)
         [VERIFY_STALE] = "stale",
         [VERIFY_HANDSHAKE] = "handshake failed",
         [VERIFY_DIALOGUE] = "dialogue failed",
+        [VERIFY_DISTRUSTED] = "not trusted",
         [VERIFY_UNREACHABLE] = "unreachable",
     };
     return names[state];

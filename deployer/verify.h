@@ -34,6 +34,7 @@ enum verify_state {
     VERIFY_STALE,       /* another leaf */
     VERIFY_HANDSHAKE,   /* the TLS handshake failed, or STARTTLS was not announced or refused */
     VERIFY_DIALOGUE,    /* the protocol's own words were not as they should be */
+    VERIFY_DISTRUSTED,  /* it hung up after the PROXY header, without a word */
     VERIFY_UNREACHABLE, /* no address could be connected to, or nothing was said (in time) */
 };
 

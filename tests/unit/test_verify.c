@@ -485,8 +485,9 @@ static void test_proxy_header_is_not_trusted(void **state)
     ask("imaps", start(&plan)->port)->proxy = 1;
     ask("sieve", start(&plan)->port)->proxy = 2;
     assert_int_equal(run(10000, true), 1);
-    expect(&results[0], VERIFY_HANDSHAKE, "haproxy_trusted_networks");
-    expect(&results[1], VERIFY_UNREACHABLE, "haproxy_trusted_networks");
+    expect(&results[0], VERIFY_DISTRUSTED, "haproxy_trusted_networks");
+    expect(&results[1], VERIFY_DISTRUSTED, "haproxy_trusted_networks");
+    assert_string_equal(verify_state_str(VERIFY_DISTRUSTED), "not trusted");
 }
 
 static void test_more_than_run_at_once(void **state)
