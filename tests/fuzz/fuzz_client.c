@@ -135,8 +135,10 @@ static int read_greeting(struct wire *wire, enum cut how)
     if (rc > 0)
         CHECK(rc == CLIENT_NO_GREETING || rc == WIRE_END);
     note(err.text);
-    for (size_t i = 0; i < g.wants.count; i++)
+    for (size_t i = 0; i < g.wants.count; i++) {
         check_want(&g.wants.list[i]);
+        CHECK(want_find(&g.wants, g.wants.list[i].id) == &g.wants.list[i]);
+    }
     if (rc)
         return rc;
     CHECK(g.wants.count <= WANT_MAX && fuzz_is_printable(g.version) && fuzz_is_printable(g.host));

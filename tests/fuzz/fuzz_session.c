@@ -84,6 +84,30 @@ static void accept(struct judge_verdict *out)
     out->not_after = 1795248000;
 }
 
+static bool is_put(const uint8_t *line, size_t size, size_t len, const char *digest)
+{
+    char text[WIRE_LINE + 1], word[100];
+    const uint8_t *lf = memchr(line, '\n', size);
+    if (!lf || lf - line > WIRE_LINE)
+        return false;
+    snprintf(text, sizeof text, "%.*s", (int)(lf - line), (const char *)line);
+    text[strcspn(text, "\r")] = '\0';
+    return wire_word(text, 0, word, sizeof word) && strcmp(word, "PUT") == 0 &&
+           wire_word(text, 2, word, sizeof word) && strtoul(word, NULL, 10) == len &&
+           wire_word(text, 3, word, sizeof word) && strcmp(word, digest) == 0;
+}
+
+/* From somewhere on, the input is a PUT with this length and digest. */
+static bool was_announced(const void *bundle, size_t len)
+{
+    char digest[65];
+    CHECK(cert_sha256(digest, bundle, len));
+    for (size_t at = 0; at < asked.size; at++)
+        if (asked.data[at] == 'P' && is_put(asked.data + at, asked.size - at, len, digest))
+            return true;
+    return false;
+}
+
 /* The bundle is a part of the input that has not been one before. */
 int deploy_put(struct deploy *d, const char *want, const void *bundle, size_t len, struct judge_verdict *out,
                struct error *err)
@@ -94,7 +118,7 @@ int deploy_put(struct deploy *d, const char *want, const void *bundle, size_t le
     (void)err;
     CHECK(want_find(&d->host->wants, want) && len <= SECRET_MAX);
     bool bare = len >= 11 && memcmp(bundle, "-----BEGIN ", 11) == 0 && asked.put_at == 0;
-    CHECK(found || bare);
+    CHECK(bare || (found && was_announced(bundle, len)));
     asked.put_at = found ? (size_t)(found + len - asked.data) : asked.size;
     *out = (struct judge_verdict){.reason = JUDGE_MALFORMED, .why = "not good"};
     asked.accepted = len >= 4 && memcmp(bundle, "good", 4) == 0;
@@ -203,24 +227,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* ---- mutation: a PUT whose length and digest are right again ---- */
+/* ---- mutation: a PUT whose digest is right again, of as many bytes as there are ---- */
 
 static size_t mend_put(uint8_t *data, size_t size, size_t max_size)
 {
     char want[254], header[400], digest[65];
-    size_t length;
+    size_t said;
     uint8_t *put = memmem(data, size, "PUT ", 4);
     uint8_t *lf = put ? memchr(put, '\n', size - (size_t)(put - data)) : NULL;
     if (!lf || lf - put >= (int)sizeof header)
         return size;
     snprintf(header, sizeof header, "%.*s", (int)(lf - put), (char *)put);
-    if (sscanf(header, "PUT %253s %zu", want, &length) != 2)
+    if (sscanf(header, "PUT %253s %zu", want, &said) != 2)
         return size;
     size_t rest = size - (size_t)(lf + 1 - data);
-    if (length > rest)
-        length = rest;
-    CHECK(cert_sha256(digest, lf + 1, length));
-    size_t n = (size_t)snprintf(header, sizeof header, "PUT %s %zu %s\n", want, length, digest);
+    CHECK(cert_sha256(digest, lf + 1, said < rest ? said : rest));
+    size_t n = (size_t)snprintf(header, sizeof header, "PUT %s %zu %s\n", want, said, digest);
     size_t before = (size_t)(put - data);
     if (n >= sizeof header || before + n + rest > max_size)
         return size;

@@ -37,6 +37,8 @@ static void check_token(const char *line, const struct wire_token *token)
     const char *end = line + strlen(line), *free_text = wire_free_text(line);
     CHECK(token->value >= line && token->value + token->value_len <= end);
     CHECK(!memchr(token->value, ' ', token->value_len));
+    const char *behind = token->value + token->value_len; /* the colon that ends the fields is in none */
+    CHECK(*behind == ':' || ((!*behind || *behind == ' ') && behind[-1] != ':'));
     CHECK(!*free_text || token->value + token->value_len < free_text);
     if (!token->key)
         CHECK(!memchr(token->value, '=', token->value_len) && token->key_len == 0);
@@ -67,6 +69,8 @@ static void check_tokens(const char *line)
     struct wire_token token, same;
     unsigned words = 0;
     size_t n = 0;
+    const char *colon = strstr(line, ": ");
+    CHECK_TEXT(wire_free_text(line), colon ? colon + 2 : "");
     for (const char *cursor = line; wire_next(&cursor, &token);) {
         check_token(line, &token);
         check_lookup(line, &token, &words);
