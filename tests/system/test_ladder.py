@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.lab.host import PYTHON
+from tests.lab.host import PYTHON, wait_for
 from tests.lab.lab import DEPLOY_STATE
 from tests.lab.mailcow import PATH
 from tests.lab.wire import ENDPOINTS
@@ -207,6 +207,8 @@ def test_a_listener_that_was_broken_before_is_no_reason_to_go_back(ecdsa_only):
     lab, bad = ecdsa_only, breaking(ecdsa_only)
     lab.mailcow.install(bad)
     lab.mailcow.reload()
+    wait_for(lambda: lab.served(465) is None and lab.served(587, "smtp") is None and lab.served(25, "smtp") is None,
+             "Postfix to break", 60)
     newer = lab.renew(breaking(lab, age=0))
     result = lab.push()
     assert result.returncode == FAILED and "rolled" not in result.stderr, result
@@ -229,7 +231,7 @@ def test_a_crash_between_installation_and_verdict_is_still_rolled_back(ecdsa_onl
         lab.stop_deployer()
     lab.mailcow.reload()
     lab.start_deployer()
-    result = lab.deploy()
+    result = lab.deploy(timeout=300)
     assert result.returncode == FAILED, result
     assert_old(lab, lab.old)
     assert quarantine(lab)[0]["fingerprint"] == bad.fingerprint
