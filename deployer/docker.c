@@ -312,6 +312,7 @@ int docker_containers_named(struct docker *d, const char *const *names, struct d
         if (r)
             return r;
     }
+    all.is_by_name = true;
     *out = all;
     all.list = NULL;
     return 0;

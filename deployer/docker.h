@@ -77,6 +77,7 @@ struct docker_container {
 struct docker_containers {
     struct docker_container *list;
     size_t count;
+    bool is_by_name; /* the project may have others, which may not be listed */
 };
 
 /* All containers (also stopped ones, not one-off ones) whose compose project is `project`, compared in lower

@@ -56,7 +56,7 @@ static bool check_acme_container(struct preflight *p, const struct docker_contai
 static void check_acme(struct preflight *p)
 {
     const struct docker_containers *containers = p->opts->containers;
-    bool is_known = p->docker && containers;
+    bool is_known = p->docker && containers && !containers->is_by_name;
     for (size_t i = 0; is_known && i < containers->count; i++)
         if (is_of(&containers->list[i], PREFLIGHT_ACME))
             is_known = check_acme_container(p, &containers->list[i]);

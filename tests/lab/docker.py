@@ -11,7 +11,6 @@ from .host import ENVIRONMENT, Host, wait_for
 
 RECIPE = Path(__file__).with_name("mailcow") / "build-image"
 IMAGE = "certsync-lab"
-DATA = "/var/lib/docker"  # must be a plain folder of its host
 LOG = "/var/log/dockerd.log"
 
 
@@ -33,6 +32,9 @@ def image(cache: Path) -> Path:
 
 
 class Docker:
+    DATA = "/var/lib/docker"  # must be a plain folder of its host
+    SOCKET = "/var/run/docker.sock"
+
     def __init__(self, host: Host):
         self.host = host
         self.start()
@@ -49,7 +51,7 @@ class Docker:
     def answers(self) -> bool:
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.host.name}: dockerd has ended:\n{self.log()[-2000:]}")
-        return self.host.exists("/var/run/docker.sock") and self("version", check=False).returncode == 0
+        return self.host.exists(self.SOCKET) and self("version", check=False).returncode == 0
 
     def stop(self) -> None:
         """Ends the engine, and with it the containers."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import Iterable
 
+from .docker import Docker
 from .host import PYTHON, Host, wait_for
 from .pki import Bundle
 
-SOCKET = "/var/run/docker.sock"
 HAPROXY_CONF = "/run/lab/haproxy.cfg"
 VERSION = r"^(/v[0-9.]+)?"
 
@@ -32,7 +31,7 @@ class Haproxy:
         self.host = host
         text = ["global", "  log stderr format raw local0", "defaults", "  mode http", "  option http-server-close",
                 "  timeout connect 10s", "  timeout client 10m", "  timeout server 10m", "  timeout http-request 10s",
-                "backend engine", f"  server engine unix@{SOCKET}"]
+                "backend engine", f"  server engine unix@{Docker.SOCKET}"]
         for port, (options, lines) in listeners.items():
             text += [f"frontend f{port}", f"  bind 127.0.0.1:{port} {options}", *(f"  {line}" for line in lines),
                      "  default_backend engine"]
@@ -61,7 +60,7 @@ class Front:
         host.write("/run/lab/engine_front.py", Path(__file__).with_name("engine_front.py").read_bytes())
         host.path(self.path).unlink(missing_ok=True)
         self.process = host.popen([PYTHON, "-I", "/run/lab/engine_front.py", json.dumps(
-            {"listen": self.path, "engine": SOCKET, "match": match, "fault": fault} | options)],
+            {"listen": self.path, "engine": Docker.SOCKET, "match": match, "fault": fault} | options)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "ready\n"
         self.host = f"unix://{self.path}"
@@ -85,7 +84,3 @@ def write_certificates(host: Host, folder: str, ca: str, bundle: Bundle) -> str:
     host.write(f"{folder}/cert.pem", bundle.fullchain)
     host.write(f"{folder}/key.pem", bundle.key, 0o600)
     return folder
-
-
-def lines_of(requests: Iterable[str], word: str) -> list[str]:
-    return [line for line in requests if word in line]

@@ -89,7 +89,8 @@ class Link:
 
 
 class Lab:
-    def __init__(self, cache: Path = CACHE):
+    def __init__(self, cache: Path = CACHE, engine: type = Docker):
+        """engine: Docker, or podman.Podman"""
         self.environment: dict[str, str] = {}  # of the product's processes, beside the hosts' own
         self.deployer: Process | None = None
         self._loaded: tuple | None = None
@@ -98,9 +99,9 @@ class Lab:
             self.ca = CA()
             self.old = self.issue(age=60)  # what is installed and served at a reset, and in the lineage
             self.proxy = stack.enter_context(Host("proxy", self.directory))
-            self.mail = stack.enter_context(Host("mail", self.directory, plain=[docker.DATA]))
+            self.mail = stack.enter_context(Host("mail", self.directory, plain=[engine.DATA]))
             self._set_up_network()
-            self._set_up_mail(cache)
+            self._set_up_mail(cache, engine)
             self._set_up_proxy()
             self._stack = stack.pop_all()
 
@@ -123,9 +124,9 @@ class Lab:
             host.write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\n")
             host.write("/etc/resolv.conf", "")
 
-    def _set_up_mail(self, cache: Path) -> None:
+    def _set_up_mail(self, cache: Path, engine: type) -> None:
         image = docker.image(cache)
-        self.docker = Docker(self.mail)
+        self.docker = engine(self.mail)
         self.docker.load(image)
         self.mailcow = Mailcow(self.mail, self.docker)
         self.mailcow.install(self.old)
@@ -179,7 +180,7 @@ class Lab:
         self.mail.write(DEPLOY_CONF, ini(merged({
             "deploy": {"state": DEPLOY_STATE, "socket": SOCKET, "push_user": USER, "trust": TRUST},
             "mailcow": {"path": mailcow.PATH},
-            "docker": {"host": "unix:///var/run/docker.sock"},
+            "docker": {"host": f"unix://{self.docker.SOCKET}"},
             "verify": {"timeout": "30s", "endpoints": "auto"},
         }, changes)))
 

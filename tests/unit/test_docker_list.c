@@ -236,8 +236,10 @@ static void falls_back_to_the_names(void **state)
     start(*state, &d, rules, COUNT(rules));
     assert_int_equal(docker_containers_found(d, "mailcow", names, &listed, &err), 0);
     assert_string_equal(listed.list[0].name, "mailcow-nginx-mailcow-1");
+    assert_false(listed.is_by_name);
     assert_int_equal(docker_containers_found(d, "mailcow", names, &named, &err), 0);
     assert_string_equal(named.list[0].name, "web");
+    assert_true(named.is_by_name);
     assert_int_equal(docker_containers_found(d, "mailcow", NULL, &none, &err), E_CONFIG);
     assert_int_equal(err.code, E_CONFIG);
     assert_text(err.text, "set containers = SERVICE=NAME, ... in [docker]: docker at unix://");
