@@ -296,10 +296,11 @@ static int list_one(void *ctx, int want_fd, const char *id, int left)
     AUTO_CLOSE int fd = file_open_dir(want_fd, id, false, 0, &ignored);
     if (fd < 0 || read_json(fd, "meta.json", &meta, &ignored))
         return 0;
-    struct generation_meta *m = &l->list[l->count++];
+    struct generation_meta *m = &l->list[l->count];
     strcpy(m->id, id);
     copy_string(meta, "fingerprint", m->fingerprint, sizeof m->fingerprint);
     m->not_after = get_time(meta, "not_after");
+    l->count += text_is_fingerprint(m->fingerprint);
     return 0;
 }
 
