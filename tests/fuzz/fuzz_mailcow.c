@@ -44,13 +44,17 @@ static void check_values(const struct mailcow *m)
     CHECK(text_is_host_name(m->hostname, false));
     CHECK(*m->project && strspn(m->project, "abcdefghijklmnopqrstuvwxyz0123456789_-") == strlen(m->project));
     CHECK(m->https_port);
+    CHECK(mailcow_is_yes("yEs") && !mailcow_is_yes("true") &&
+          mailcow_is_yes(m->skip_acme) <= !!*m->skip_acme);
 }
 
 static void check_same(const struct mailcow *a, const struct mailcow *b)
 {
     CHECK_TEXT(a->hostname, b->hostname);
     CHECK_TEXT(a->project, b->project);
-    CHECK(a->https_port == b->https_port);
+    CHECK(a->https_port == b->https_port && a->https_proxy == b->https_proxy);
+    CHECK_TEXT(a->server_names, b->server_names);
+    CHECK_TEXT(a->skip_acme, b->skip_acme);
 }
 
 /* Below a comment it says the same, one line further down. */

@@ -1,7 +1,7 @@
 /*
- * The deployer's side of a session, from greeting to verdict, as a pusher and as an operator. Deployments are
- * a stand-in (the functions of deployer/deploy.h, below), which accepts what begins with "good"; mailcow's
- * folder and the state are real ones.
+ * The deployer's side of a session, from greeting to verdict, as a pusher and as an operator. Deployments and
+ * the preflight are stand-ins (the functions of deployer/deploy.h and preflight.h, below), which accept what
+ * begins with "good"; mailcow's folder, with an SNI folder in it, and the state are real ones.
  *
  * However the client's bytes are cut, the answers are the same; every line of them keeps to docs/protocol.md;
  * bundles are exactly what was sent and announced; nothing is deployed that was not accepted, and nothing
@@ -11,6 +11,7 @@
 #include "common/text.h"
 #include "common/wire.h"
 #include "deployer/deploy.h"
+#include "deployer/preflight.h"
 #include "deployer/session.h"
 #include "tests/fuzz/stream.h"
 
@@ -21,6 +22,7 @@
 #include <sys/stat.h>
 
 #define FINGERPRINT "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define SSL         "mailcow/data/assets/ssl"
 
 static char top[300];
 static struct deploy_conf conf;
@@ -32,16 +34,23 @@ static const char *path_of(const char *name)
     return path;
 }
 
+static void write_file(const char *name, const char *text)
+{
+    fuzz_write_file(AT_FDCWD, path_of(name), text, strlen(text));
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     static const char *const folders[] = {"mailcow", "mailcow/data", "mailcow/data/assets",
-                                          "mailcow/data/assets/ssl", "state"};
-    static const char mailcow_conf[] = "MAILCOW_HOSTNAME=mail.example.org\n";
+                                          SSL,       SSL "/shop",    "state"};
     (void)argc, (void)argv;
     snprintf(top, sizeof top, "%s", fuzz_folder());
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         CHECK(mkdir(path_of(folders[i]), 0700) == 0);
-    fuzz_write_file(AT_FDCWD, path_of("mailcow/mailcow.conf"), mailcow_conf, strlen(mailcow_conf));
+    write_file("mailcow/mailcow.conf", "MAILCOW_HOSTNAME=mail.example.org\n");
+    write_file(SSL "/shop/domains", "shop.example.org *.shop.example.org .shop.example.org");
+    write_file(SSL "/shop/cert.pem", "none\n");
+    write_file(SSL "/shop/key.pem", "none\n");
     CHECK(deploy_conf_defaults(&conf) == 0);
     CHECK(conf_set_string(&conf.mailcow, path_of("mailcow")) == 0);
     CHECK(conf_set_string(&conf.state, path_of("state")) == 0);
@@ -57,8 +66,16 @@ static struct {
     bool operates;
     size_t put_at; /* behind the last bundle */
     bool accepted; /* one is waiting */
-    unsigned runs;
+    bool chosen;   /* a generation, or a folder to be removed */
+    unsigned acts; /* deployments, and looks of the preflight */
 } asked;
+
+/* A deployment, or a look at the mail host, is a session's last act. */
+static void act(void)
+{
+    CHECK(asked.accepted || asked.operates);
+    CHECK(++asked.acts == 1);
+}
 
 struct deploy {
     struct mailhost *host;
@@ -123,11 +140,11 @@ int deploy_put(struct deploy *d, const char *want, const void *bundle, size_t le
     *out = (struct judge_verdict){.reason = JUDGE_MALFORMED, .why = "not good"};
     asked.accepted = len >= 4 && memcmp(bundle, "good", 4) == 0;
     if (!asked.accepted)
-        return DEPLOY_REFUSED;
+        return PAIR_REFUSED;
     out->reason = JUDGE_ACCEPTED;
     out->why[0] = '\0';
     accept(out);
-    return len % 2 ? DEPLOY_SAME : 0;
+    return len % 2 ? PAIR_SAME : 0;
 }
 
 bool deploy_has_bundle(const struct deploy *d)
@@ -136,25 +153,41 @@ bool deploy_has_bundle(const struct deploy *d)
     return asked.accepted;
 }
 
-int deploy_run(struct deploy *d, bool force, const struct deploy_say *say, struct deploy_outcome *out,
+int deploy_choose(struct deploy *d, const char *want, const char *generation, struct error *err)
+{
+    CHECK(asked.operates && !asked.chosen && strlen(generation) < STORE_GENERATION_SIZE);
+    if (!want_find(&d->host->wants, want))
+        return error_set(err, E_USAGE, "no such want");
+    asked.chosen = true;
+    return *generation ? error_set(err, E_FAILED, "no such generation") : 0;
+}
+
+int deploy_remove(struct deploy *d, const char *want, struct error *err)
+{
+    CHECK(asked.operates && !asked.chosen);
+    asked.chosen = want_find(&d->host->wants, want);
+    return asked.chosen ? 0 : error_set(err, E_USAGE, "no such want");
+}
+
+int deploy_run(struct deploy *d, bool force, const struct progress *progress, struct deploy_outcome *out,
                struct error *err)
 {
-    static struct deploy_want want;
-    CHECK(asked.accepted || asked.operates);
-    CHECK(++asked.runs == 1);
-    say->line(say->ctx, "staged want=primary generation=x us=1");
+    static struct pair pair;
+    act();
+    progress_say(progress, "staged want=primary generation=x us=1");
     if (force && !asked.accepted)
         return error_set(err, E_TEMPORARY, "another deployment is under way");
-    want = (struct deploy_want){
-        .want = &d->host->wants.list[0], .result = DEPLOY_DEPLOYED, .expected = FINGERPRINT};
-    *out = (struct deploy_outcome){.result = DEPLOY_DEPLOYED, .wants = &want, .want_count = 1};
+    pair = (struct pair){
+        .want = &d->host->wants.list[0], .outcome.result = OUTCOME_DEPLOYED, .expected = FINGERPRINT};
+    *out = (struct deploy_outcome){.worst.result = OUTCOME_DEPLOYED, .pairs = &pair, .pair_count = 1};
     return 0;
 }
 
-const char *deploy_result_str(enum deploy_result result)
+void preflight_check(const struct mailhost *host, struct finding_list *out)
 {
-    CHECK(result == DEPLOY_DEPLOYED);
-    return "deployed";
+    act();
+    finding_add(out, FINDING_WARN, "trust", host->wants.list[0].id, "a finding");
+    finding_remedy(out, "and what to do");
 }
 
 /* ---- answers ---- */
@@ -183,10 +216,10 @@ static void check_answers(const char *answers)
         CHECK(strlen(line) <= WIRE_LINE && fuzz_is_printable(line));
         CHECK(wire_parse_reply(line, &reply, &err) == 0);
         CHECK(!verdict);
-        CHECK(asked.operates || strcmp(line, "250 status") != 0);
+        CHECK(asked.operates || (strcmp(line, "250 status") != 0 && !strstr(line, "finding")));
         verdict = strncmp(line, "250 deployed", 12) == 0 || strncmp(line, "251 unchanged", 13) == 0;
     }
-    CHECK(verdict <= asked.runs);
+    CHECK(verdict <= asked.acts);
     CHECK(!rest || !*rest);
     free(copy);
 }
@@ -199,8 +232,8 @@ static char *session(const uint8_t *data, size_t size, enum session_role role, e
     asked.size = size;
     asked.operates = role == ROLE_OPERATOR;
     asked.put_at = 0;
-    asked.accepted = false;
-    asked.runs = 0;
+    asked.accepted = asked.chosen = false;
+    asked.acts = 0;
     int rc = session_serve(stream_open(&peer, data, size, how), role, &conf, NULL, &err);
     if (rc)
         CHECK_ERROR(rc, &err);

@@ -1,7 +1,8 @@
 /*
- * The deployer's state files: the input as a record, as an intent and as what a generation says of itself.
- * What is read can be written, and is read again as the same; what cannot be read is named.
+ * The deployer's state files: the input as a record, as a quarantine, as an intent and as what a generation
+ * says of itself. What is read can be written, and is read again as the same; what cannot be read is named.
  */
+#include "common/cleanup.h"
 #include "common/text.h"
 #include "deployer/store.h"
 #include "tests/fuzz/fuzz.h"
@@ -10,8 +11,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define WANT       "primary"
-#define GENERATION "20261121T070200Z-0123456789ab"
+#define WANT        "primary"
+#define GENERATION  "20261121T070200Z-0123456789ab"
+#define FINGERPRINT "02d805f4b8948ec7fc405fcc0bba9282ff546ef7a88cb88ea61d4f1652ac0834"
+#define OTHER       "12d805f4b8948ec7fc405fcc0bba9282ff546ef7a88cb88ea61d4f1652ac0834"
 
 static struct store *store;
 static int top = -1, want_dir = -1, generation_dir = -1;
@@ -49,6 +52,7 @@ static void check_same_record(const struct record *a, const struct record *b)
     CHECK_TEXT(a->previous, b->previous);
     CHECK_TEXT(a->fingerprint, b->fingerprint);
     CHECK_TEXT(a->detail, b->detail);
+    CHECK_TEXT(a->down_before, b->down_before);
 }
 
 static void check_record(void)
@@ -71,20 +75,40 @@ static void check_record(void)
 
 static void check_intent(void)
 {
-    char want[WANT_ID_SIZE], generation[STORE_GENERATION_SIZE];
-    char want_again[WANT_ID_SIZE], generation_again[STORE_GENERATION_SIZE];
+    struct intent intent, again;
     struct error err;
-    int rc = store_read_intent(store, want, generation, &err);
+    int rc = store_read_intent(store, &intent, &err);
     if (rc) {
         CHECK_ERROR(rc, &err);
         CHECK(strstr(err.text, "intent.json"));
         return;
     }
-    CHECK(want_is_id(want) && strspn(generation, "0123456789TZabcdef-") == strlen(generation));
-    CHECK(store_write_intent(store, want, generation, &err) == 0);
-    CHECK(store_read_intent(store, want_again, generation_again, &err) == 0);
-    CHECK_TEXT(want_again, want);
-    CHECK_TEXT(generation_again, generation);
+    CHECK(want_is_id(intent.want));
+    CHECK(strspn(intent.generation, "0123456789TZabcdef-") == strlen(intent.generation));
+    CHECK(store_write_intent(store, &intent, &err) == 0);
+    CHECK(store_read_intent(store, &again, &err) == 0);
+    CHECK_TEXT(again.want, intent.want);
+    CHECK_TEXT(again.generation, intent.generation);
+    CHECK(again.makes_folder == intent.makes_folder);
+}
+
+/* ---- quarantine: once more is put into what can be read, and taken out again ---- */
+
+static void check_quarantine(void)
+{
+    char reason[STORE_REASON_SIZE] = "";
+    struct error err;
+    int rc = store_is_quarantined(store, WANT, FINGERPRINT, reason, &err);
+    if (rc < 0) {
+        CHECK_ERROR(rc, &err);
+        CHECK(strstr(err.text, "quarantine.json"));
+        return;
+    }
+    CHECK(rc == 0 || rc == STORE_QUARANTINED);
+    CHECK(store_quarantine(store, WANT, OTHER, 1795244520, "it broke imaps", &err) == 0);
+    CHECK(store_is_quarantined(store, WANT, OTHER, reason, &err) == STORE_QUARANTINED);
+    CHECK_TEXT(reason, "it broke imaps");
+    CHECK(store_release(store, WANT, OTHER, &err) == 0);
 }
 
 /* ---- what a generation says of itself ---- */
@@ -104,6 +128,20 @@ static void check_generation(void)
     CHECK(generation.chain.len == 4 && generation.key.len == 3);
 }
 
+/* It is in the list if it can be loaded. */
+static void check_list(void)
+{
+    AUTO_FREE struct generation_meta *list = NULL;
+    struct error err;
+    size_t count = 7;
+    CHECK(store_list(store, WANT, &list, &count, &err) == 0);
+    CHECK(count <= 1);
+    if (count) {
+        CHECK_TEXT(list->id, GENERATION);
+        CHECK(text_is_fingerprint(list->fingerprint));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_write_file(want_dir, "record.json", data, size);
@@ -112,5 +150,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_intent();
     fuzz_write_file(generation_dir, "meta.json", data, size);
     check_generation();
+    check_list();
+    fuzz_write_file(want_dir, "quarantine.json", data, size);
+    check_quarantine();
     return 0;
 }

@@ -116,6 +116,23 @@ static void check_names(const char *text)
     CHECK(text_is_host_name(text, true) == (plain || wild));
 }
 
+/* "host:port": what was taken stands in front of what is left, and is a host. */
+static void check_host(const char *text, size_t size)
+{
+    char *out = malloc(size);
+    CHECK(out);
+    const char *rest = text_take_host(text, out, size);
+    if (rest) {
+        bool v6 = *text == '[';
+        size_t n = strlen(out);
+        CHECK(n && n < size && strncmp(text + v6, out, n) == 0);
+        CHECK(rest == text + n + 2u * v6 && (!v6 || rest[-1] == ']'));
+        CHECK(v6 ? strspn(out, "0123456789abcdefABCDEF:.") == n
+                 : !strpbrk(out, ":/@[]%\\ \t") && *out != '-');
+    }
+    free(out);
+}
+
 static void check_time(const char *text)
 {
     char again[TEXT_TIME_SIZE];
@@ -161,6 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_lower(text, 1u + data[0]);
     check_numbers(text);
     check_names(text);
+    check_host(text, 1u + data[0]);
     check_time(text);
     check_seconds(data + 1, len);
     check_hex(data + 1, len);
