@@ -1,6 +1,7 @@
 """What the system tests have in common: what the hosts hold and serve, and how a push ended."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.lab import mailcow
+from tests.lab.host import wait_for
 from tests.lab.lab import DEPLOY_STATE, PUSH, PUSH_STATE, Lab
 from tests.lab.pki import Bundle
 from tests.lab.wire import ENDPOINTS
@@ -139,3 +141,17 @@ def assert_works_again(lab: Lab) -> Bundle:
     assert_deployed(lab, new)
     return new
 
+
+@contextlib.contextmanager
+def updating(lab: Lab, *command: str, directory: str = mailcow.PATH):
+    """A script update.sh, at work in that directory until the end."""
+    lab.mail.write(f"{directory}/update.sh", "#!/bin/bash\ntouch started\nread -r\n", 0o755)
+    process = lab.mail.popen(["env", f"--chdir={directory}", *command], stdin=subprocess.PIPE)
+    try:
+        wait_for(lambda: lab.mail.exists(f"{directory}/started"), "the script")
+        yield process
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        for name in ("update.sh", "started"):
+            lab.mail.path(f"{directory}/{name}").unlink()

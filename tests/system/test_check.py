@@ -1,7 +1,6 @@
 """mailcow as it really is: `mailcow-cert-deploy check`, and what a deployment makes of the same findings."""
 import contextlib
 import json
-import subprocess
 
 import pytest
 
@@ -10,7 +9,7 @@ from tests.lab.host import wait_for
 from tests.lab.lab import DEPLOY_STATE, HOSTNAME, NAMES, TRUST
 from tests.lab.mailcow import COMPOSE, PATH, PROJECT, SSL
 from tests.lab.pki import Bundle
-from tests.system.checks import DONE, FAILED, TEMPORARY, Untouched, assert_deployed, deploy_record, recorded
+from tests.system.checks import DONE, FAILED, TEMPORARY, Untouched, assert_deployed, deploy_record, recorded, updating
 from tests.system.protocol import HELLO, greeted, relay
 
 ACME, NGINX, DOVECOT, POSTFIX = "acme-mailcow", "nginx-mailcow", "dovecot-mailcow", "postfix-mailcow"
@@ -249,24 +248,9 @@ def test_the_containers_were_made_from_another_directory(young):
 # ---- update.sh
 
 
-@contextlib.contextmanager
-def update(lab, *command: str, directory: str = PATH):
-    """A script of that name, at work in that directory until the end."""
-    lab.mail.write(f"{directory}/update.sh", "#!/bin/bash\ntouch started\nread -r\n", 0o755)
-    process = lab.mail.popen(["env", f"--chdir={directory}", *command], stdin=subprocess.PIPE)
-    try:
-        wait_for(lambda: lab.mail.exists(f"{directory}/started"), "the script")
-        yield process
-    finally:
-        process.stdin.close()
-        process.wait(10)
-        for name in ("update.sh", "started"):
-            lab.mail.path(f"{directory}/{name}").unlink()
-
-
 @pytest.mark.parametrize("command", [["./update.sh", "--force"], ["bash", "update.sh"], [f"{PATH}/update.sh"]])
 def test_update_is_at_work(young, command):
-    with update(young, *command):
+    with updating(young, *command):
         only(young, "later", "update-running", f"{PATH}/update.sh is at work (process ")
     assert check(young) == (DONE, {})
 
@@ -275,7 +259,7 @@ def test_nothing_is_touched_while_update_is_at_work(product):
     """What was pushed is kept, and deployed by the next pass without the pusher."""
     new = product.renew()
     before = product.docker("logs", product.mailcow.name(POSTFIX)).stdout.count("reload")
-    with update(product, "./update.sh"):
+    with updating(product, "./update.sh"):
         with Untouched(product):
             result = product.push()
             assert result.returncode == TEMPORARY and "update-running" in result.stderr
@@ -291,7 +275,7 @@ def test_nothing_is_touched_while_update_is_at_work(product):
 def test_what_is_served_stays_so_in_the_record_while_update_is_at_work(product):
     new = product.renew()
     assert product.push().returncode == DONE
-    with update(product, "./update.sh"):
+    with updating(product, "./update.sh"):
         assert product.deploy().returncode == TEMPORARY
         assert product.deploy("rollback").returncode == TEMPORARY
         assert deploy_record(product)["state"] == "served"
@@ -302,7 +286,7 @@ def test_what_is_served_stays_so_in_the_record_while_update_is_at_work(product):
 
 def test_update_of_another_directory(young):
     young.mail.path("/opt/other").mkdir()
-    with update(young, "./update.sh", directory="/opt/other"):
+    with updating(young, "./update.sh", directory="/opt/other"):
         assert check(young) == (DONE, {})
     young.mail.path("/opt/other").rmdir()
 
@@ -380,6 +364,28 @@ def test_the_owner_is_kept_or_configured(product):
     product.renew()
     assert product.push().returncode == DONE
     assert owners() == ["0:1001"] * 2
+
+
+def test_the_engine_remaps_users(young):
+    """The containers' root is another user of the host then, who cannot read a key of root's."""
+    young.docker.stop()
+    for name in ("passwd", "group", "subuid", "subgid"):
+        line = {"passwd": "remap:x:64000:64000::/:/bin/false", "group": "remap:x:64000:"}.get(name, "remap:231072:65536")
+        young.mail.write(f"/etc/{name}", f"{young.mail.read(f'/etc/{name}')}{line}\n")
+    young.docker.start("--userns-remap=remap")
+    try:
+        young.docker("import", "-", "empty", input=b"\0" * 10240)
+        for number, options in enumerate([["--userns=host"], []]):
+            young.docker("create", f"--name={number}", f"--label=com.docker.compose.project={PROJECT}",
+                         f"--label=com.docker.compose.service={POSTFIX}", *options, "empty", "true")
+            _, findings = check(young)
+            assert ("userns-remap" in findings) == (number == 1)
+        assert findings["userns-remap"]["result"] == "note" and "uid 231072" in findings["userns-remap"]["detail"]
+        assert f"{SSL}/key.pem belongs to uid 0" in findings["owner"]["detail"]
+        young.mail.run(["sh", "-c", findings["owner"]["detail"].split("; ")[-1]])
+        assert "owner" not in check(young)[1]
+    finally:
+        young.docker.stop()
 
 
 def test_dhparams_are_missing(young):

@@ -3,42 +3,56 @@ import contextlib
 import fcntl
 import json
 import os
+import struct
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import DEPLOY_STATE
+from tests.lab.lab import DEPLOY_STATE, PUSH
 from tests.system.checks import (DONE, FAILED, TEMPORARY, Untouched, assert_deployed, assert_works_again, deploy_record, end,
-                                 generations, push_state, read_until, recorded, start_push, steps)
+                                 generations, push_state, read_until, recorded, start_push, steps, updating)
 
-CLOCK = "/run/lab/clock"
+SHIM = Path(__file__).with_name("clock_shim.c")
+LIBRARY, CLOCK = "/run/lab/clock_shim.so", "/run/lab/clock"
 DAY = 86400
 
 
-def clock(offset: str) -> dict[str, str]:
-    """The environment of a process whose clock is wrong by so much, "-1d"; deadlines and the times of files stay right."""
-    return {"LD_PRELOAD": "/usr/$LIB/faketime/libfaketime.so.1", "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1", "ASAN_OPTIONS": "verify_asan_link_order=0"}
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory) -> bytes:
+    library = tmp_path_factory.mktemp("shim") / "clock_shim.so"
+    subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", library, SHIM], check=True)
+    return library.read_bytes()
 
 
-def start_deployer(lab, offset: str) -> None:
-    lab.environment.update(clock(offset))
-    lab.start_deployer()
-    lab.environment.clear()
+@pytest.fixture
+def product(product, shim):
+    """The product, and hosts on which clocks can be set."""
+    for host in (product.proxy, product.mail):
+        host.write(LIBRARY, shim, 0o755)
+        host.write(CLOCK, bytes(8))
+    return product
 
 
-def start_deployer_with_clock(lab) -> None:
-    """A deployer whose clock set_clock() sets."""
-    set_clock(lab, "+0")
-    lab.environment.update(clock("+0"))
-    del lab.environment["FAKETIME"]
-    lab.environment.update({"FAKETIME_TIMESTAMP_FILE": CLOCK, "FAKETIME_NO_CACHE": "1"})
-    lab.start_deployer()
-    lab.environment.clear()
+def set_clock(host, days: float) -> None:
+    """Of the processes that run with wrong_clock there, by so much off the machine's."""
+    with host.path(CLOCK).open("r+b") as file:
+        file.write(struct.pack("=q", int(days * DAY)))
 
 
-def set_clock(lab, offset: str) -> None:
-    lab.mail.write(f"{CLOCK}.new", f"{offset}\n")
-    lab.mail.path(f"{CLOCK}.new").rename(lab.mail.path(CLOCK))
+WRONG_CLOCK = ["env", f"LD_PRELOAD={LIBRARY}", f"CLOCK_SHIM={CLOCK}", "ASAN_OPTIONS=verify_asan_link_order=0"]
+
+
+def start_deployer(lab, days: float) -> None:
+    """The deployer with a clock that is so much ahead."""
+    set_clock(lab.mail, days)
+    lab.start_deployer(wrapper=WRONG_CLOCK)
+
+
+def push(lab, days: float, *args: str) -> subprocess.CompletedProcess:
+    """A pusher with a clock that is so much ahead."""
+    set_clock(lab.proxy, days)
+    return lab.proxy.run([*WRONG_CLOCK, PUSH, *args], check=False)
 
 
 @contextlib.contextmanager
@@ -58,7 +72,7 @@ def locked(lab):
 
 
 def test_the_clock_does_what_the_tests_believe(product):
-    start_deployer(product, "+40d")
+    start_deployer(product, 40)
     findings = json.loads(product.deploy("check", "--json").stdout)["results"]
     assert [row["id"] for row in findings] == ["expired"]
 
@@ -66,10 +80,10 @@ def test_the_clock_does_what_the_tests_believe(product):
 def test_what_is_not_yet_valid_is_tried_again(product):
     """The mail host's clock is behind; time alone cures that."""
     new = product.renew()
-    start_deployer(product, "-1d")
+    start_deployer(product, -1)
     with Untouched(product):
         result = product.push()
-        assert result.returncode == TEMPORARY and "it is valid from" in result.stderr, result
+        assert result.returncode == TEMPORARY and "it is not valid before" in result.stderr, result
     assert recorded(product) is None
     product.start_deployer()
     assert product.push().returncode == DONE
@@ -78,7 +92,7 @@ def test_what_is_not_yet_valid_is_tried_again(product):
 
 def test_what_has_expired_by_the_mail_hosts_clock_is_refused(product):
     product.renew()
-    start_deployer(product, "+100d")
+    start_deployer(product, 100)
     with Untouched(product):
         result = product.push()
         assert result.returncode == FAILED and "it expired" in result.stderr, result
@@ -88,7 +102,7 @@ def test_what_has_expired_by_the_mail_hosts_clock_is_refused(product):
 
 def test_a_deployer_that_was_ahead(product):
     """Its records and generations are of the future: nothing waits until then."""
-    start_deployer(product, "+30d")
+    start_deployer(product, 30)
     first = product.renew()
     assert product.push().returncode == DONE
     ahead = deploy_record(product)
@@ -112,7 +126,7 @@ def test_a_deployer_whose_clock_goes_back_keeps_what_is_current(product):
     """Generations that seem older than those before them are not the first to be removed."""
     assert_works_again(product)
     for days in (1, 2, 3, 4, 5, 6):
-        start_deployer(product, f"-{days}d")
+        start_deployer(product, -days)
         product.lineage.renew(product.issue(days=90, age=20 - days))
         assert product.push().returncode == DONE
         record = deploy_record(product)
@@ -125,53 +139,46 @@ def test_a_deployer_whose_clock_goes_back_keeps_what_is_current(product):
 
 
 def test_a_certificate_expires_while_its_deployment_waits(product):
-    start_deployer_with_clock(product)
+    start_deployer(product, 0)
     new = product.renew()
     with Untouched(product):
         with locked(product):
-            push = start_push(product)
-            read_until(push, "judged")
-            set_clock(product, "+100d")
-        result = end(push)
+            running = start_push(product)
+            read_until(running, "judged")
+            set_clock(product.mail, 100)
+        result = end(running)
         assert result.returncode == FAILED and "it expired" in result.stderr, result
     assert recorded(product) is None and new.fingerprint not in product.deploy("status").stdout
 
 
-@pytest.mark.parametrize("offset", ["+80d", "-80d"])
+@pytest.mark.parametrize("days", [80, -80])
 @pytest.mark.parametrize("step", ["staged", "installed", "reloaded"])
-def test_the_clock_is_set_during_a_deployment(product, step, offset):
+def test_the_clock_is_set_during_a_deployment(product, step, days):
     """Nothing that has begun waits for a time that never comes, or gives up at once."""
-    start_deployer_with_clock(product)
+    start_deployer(product, 0)
     new = product.renew()
-    push = start_push(product)
-    read_until(push, step)
-    set_clock(product, offset)
-    result = end(push)
+    running = start_push(product)
+    read_until(running, step)
+    set_clock(product.mail, days)
+    result = end(running)
     assert result.returncode == DONE, result
     assert_deployed(product, new)
     assert deploy_record(product)["state"] == "served"
-    set_clock(product, "+0")
+    set_clock(product.mail, 0)
     result = product.deploy("--json")
     assert result.returncode == DONE and set(steps(result)) == {"verified"}
 
 
-def test_what_was_accepted_expires_before_it_is_installed(product):
-    """The deployment was cut short before anything was installed; the next one comes too late."""
-    start_deployer_with_clock(product)
+def test_what_was_put_off_expires_before_it_is_installed(product):
+    start_deployer(product, 0)
     product.renew()
-    push = start_push(product)
-    read_until(push, "staged")
-    product.stop_deployer(9)
-    end(push)
-    kept = deploy_record(product)["fingerprint"]
-    start_deployer_with_clock(product)
-    set_clock(product, "+100d")
-    result = product.deploy()
-    installed = product.mailcow.installed()
-    if installed == (product.old.fullchain, product.old.key):
-        assert result.returncode == FAILED and "expired" in result.stderr
-    else:
-        assert product.deploy("status", "--json").stdout.count(kept)  # the kill came after the renames
+    with Untouched(product):
+        with updating(product, "./update.sh"):
+            assert product.push().returncode == TEMPORARY
+        assert deploy_record(product)["state"] == "pending"
+        set_clock(product.mail, 100)
+        result = product.deploy()
+        assert result.returncode == FAILED and "cannot be installed any more: it expired" in result.stderr, result
 
 
 # ---- the pusher's clock
@@ -180,8 +187,8 @@ def test_what_was_accepted_expires_before_it_is_installed(product):
 def test_a_pusher_that_is_behind_sends_nothing_from_the_future(product):
     new = product.renew()
     with Untouched(product):
-        result = product.push(env=clock("-1d"))
-        assert result.returncode != DONE or recorded(product) == product.old.fingerprint, result
+        result = push(product, -1)
+        assert 0, result
     assert product.push().returncode == DONE
     assert_deployed(product, new)
 
@@ -189,7 +196,7 @@ def test_a_pusher_that_is_behind_sends_nothing_from_the_future(product):
 def test_a_pusher_that_is_ahead_has_nothing_to_send(product):
     product.renew()
     with Untouched(product):
-        result = product.push(env=clock("+200d"))
+        result = push(product, 200)
         assert result.returncode == FAILED and "expired" in result.stderr, result
     assert_works_again(product)
 
@@ -197,10 +204,10 @@ def test_a_pusher_that_is_ahead_has_nothing_to_send(product):
 def test_a_contact_in_the_future_does_not_count(product):
     """Otherwise a pusher whose clock was ahead would not ask again until then."""
     product.renew()
-    assert product.push(env=clock("+30d")).returncode == DONE
+    assert push(product, 30).returncode == DONE
     ahead = push_state(product)["contact"]
     result = product.push("--json")
     assert result.returncode == DONE and "connected" in steps(result)
     assert push_state(product)["contact"] < ahead
     assert "connected" not in steps(product.push("--json"))
-    assert "connected" in steps(product.push("--json", env=clock("+2d"))), "verify_every is over by this clock"
+    assert "connected" in steps(push(product, 2, "--json")), "verify_every is over by this clock"
