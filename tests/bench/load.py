@@ -17,6 +17,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 
 TIMEOUT = 30
 # What a session can fail at, in its order; "dropped" is everything after the login.
@@ -98,12 +99,14 @@ class Crowd:
     def loop(self, protocol: str, client: Client) -> None:
         counts = self.counts[protocol]
         while not self.over.is_set():
+            begin = time.monotonic()
             try:
                 PROTOCOLS[protocol](client)
                 counts["sessions"] += 1
             except (OSError, imaplib.IMAP4.error, smtplib.SMTPException) as error:
                 counts[client.stage] += 1
-                self.errors.append(f"{protocol}: {client.stage}: {type(error).__name__}: {error}")
+                self.errors.append(f"{protocol}: {client.stage}: after {time.monotonic() - begin:.2f} s: "
+                                   f"{type(error).__name__}: {error}")
 
     def stop(self) -> dict:
         self.over.set()
