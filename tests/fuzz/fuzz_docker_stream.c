@@ -24,22 +24,34 @@ static struct sent send_all(const uint8_t *data, size_t size)
     return sent;
 }
 
+struct kept {
+    uint8_t bytes[DOCKER_STREAM_KEEP];
+    size_t len;
+};
+
+static void keep(struct kept *k, const uint8_t *bytes, size_t len)
+{
+    size_t room = sizeof k->bytes - k->len;
+    memcpy(k->bytes + k->len, bytes, len < room ? len : room);
+    k->len += len < room ? len : room;
+}
+
 /* Frames, one after another, by the words of the header. */
-static int plain(const struct sent *sent, uint8_t *kept, size_t *out_len)
+static int plain(const struct sent *sent, struct kept *all, struct kept *errors)
 {
     size_t end = sent->len < DOCKER_STREAM_MAX ? sent->len : DOCKER_STREAM_MAX;
     const uint8_t *p = sent->bytes;
-    *out_len = 0;
     for (size_t at = 0; end - at >= 8;) {
         size_t payload =
             (size_t)p[at + 4] << 24 | (size_t)p[at + 5] << 16 | (size_t)p[at + 6] << 8 | p[at + 7];
-        if (p[at] > 3 || p[at + 1] || p[at + 2] || p[at + 3])
+        uint8_t stream = p[at];
+        if (stream > 3 || p[at + 1] || p[at + 2] || p[at + 3])
             return E_FAILED;
         at += 8;
         size_t n = payload < end - at ? payload : end - at;
-        size_t room = DOCKER_STREAM_KEEP - *out_len, keep = n < room ? n : room;
-        memcpy(kept + *out_len, p + at, keep);
-        *out_len += keep;
+        keep(all, p + at, n);
+        if (stream == 2 || stream == 3)
+            keep(errors, p + at, n);
         at += n;
     }
     return sent->len > end ? DOCKER_STREAM_CUT : 0;
@@ -61,23 +73,29 @@ static int feed(struct docker_stream *s, const struct sent *sent, enum cut how)
     return rc;
 }
 
+static void check_kept(const struct docker_stream *s, const struct kept *all, const struct kept *errors)
+{
+    CHECK(s->fed <= DOCKER_STREAM_MAX);
+    CHECK(s->kept_len == all->len && memcmp(s->kept, all->bytes, all->len) == 0);
+    CHECK(s->errors_len == errors->len && memcmp(s->errors, errors->bytes, errors->len) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint8_t kept[DOCKER_STREAM_KEEP];
-    size_t len;
+    struct kept all = {.len = 0}, errors = {.len = 0};
     if (!size)
         return 0;
     struct sent sent = send_all(data, size);
-    int wanted = plain(&sent, kept, &len);
+    int wanted = plain(&sent, &all, &errors);
     for (enum cut how = 0; how < CUTS; how++) {
         struct docker_stream s = {0};
         if (how == CUT_EVERYWHERE && sent.len > 4096)
             continue;
         int rc = feed(&s, &sent, how);
-        CHECK(rc == wanted && s.fed <= DOCKER_STREAM_MAX);
-        CHECK(s.kept_len == len && memcmp(s.kept, kept, len) == 0);
+        CHECK(rc == wanted);
+        check_kept(&s, &all, &errors);
         CHECK(!rc || docker_stream_feed(&s, "\1", 1) == rc); /* and stays so */
-        CHECK(s.kept_len == len);
+        check_kept(&s, &all, &errors);
     }
     free(sent.bytes);
     return 0;
