@@ -42,11 +42,23 @@ void problem_add(struct problems *p, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vasprintf(&line, fmt, ap);
     va_end(ap);
+    for (char *c = line; n >= 0 && *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
     if (n < 0 || asprintf(&joined, "%s%s%s", p->text ? p->text : "", p->text ? "\n" : "",
                           p->count > PROBLEMS_MAX ? "and more" : line) < 0)
         return;
     free(p->text);
     p->text = joined;
+}
+
+int problems_error(const struct problems *p, int code, struct error *err)
+{
+    if (!p->text)
+        return error_memory(err);
+    err->code = code;
+    snprintf(err->text, sizeof err->text, "%s", p->text);
+    return code;
 }
 
 void problems_free(struct problems *p)

@@ -3,8 +3,8 @@
  *
  * Every problem of a file is reported, not only the first: unknown sections and keys, duplicates, bad values,
  * syntax, each as `file:line: what is wrong`. A list may go on over several indented lines. The instance of a
- * named section is a word of letters, digits, '-', '_' and '.', the latter not in front, and its record is made
- * also when it has no keys.
+ * named section is a word of letters, digits, '-', '_' and '.', the latter not in front, and its record is
+ * made also when it has no keys.
  */
 #ifndef COMMON_CONF_H
 #define COMMON_CONF_H
@@ -60,6 +60,8 @@ struct problems {
     unsigned count;
 };
 void problem_add(struct problems *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* All of them as one error, whose text has a line for each; code is returned. */
+int problems_error(const struct problems *p, int code, struct error *err);
 void problems_free(struct problems *p);
 #define AUTO_PROBLEMS CLEANUP(problems_free)
 

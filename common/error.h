@@ -17,8 +17,8 @@ enum {
     E_CONFIG = -4,    /* the configuration or the files that it names are wrong */
 };
 
-/* One failure. `text` is always terminated, is one line without control characters, and never holds bytes of
- * a peer unescaped. */
+/* One failure. `text` is always terminated, is one line (problems_error: some) without control characters,
+ * and never holds bytes of a peer unescaped. */
 struct error {
     int code;
     char text[1024];

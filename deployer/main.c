@@ -153,7 +153,7 @@ static int configure_and_run(enum command command, const struct arguments *a, st
         return run(command, a, &conf, report, err);
     if (command == SERVE && !a->socket && rc == E_CONFIG)
         return serve_refusing(report, &problems, err);
-    return error_set(err, rc, "%s", problems.text ? problems.text : "out of memory");
+    return problems_error(&problems, rc, err);
 }
 
 int main(int argc, char **argv)

@@ -52,7 +52,7 @@ int arguments_configure(const struct arguments *a, struct push_conf *out, struct
     AUTO_PROBLEMS struct problems problems = {0};
     int rc = push_conf_read(a->config, out, &problems);
     if (rc < 0)
-        return error_set(err, rc, "%s", problems.text ? problems.text : "out of memory");
+        return problems_error(&problems, rc, err);
     for (size_t i = 0; i < out->target_count; i++)
         if (arguments_select(a, &out->targets[i]))
             return 0;
