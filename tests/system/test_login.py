@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from tests.lab.lab import ETC
+from tests.bench.load import Load
+from tests.lab.lab import ETC, MAIL_ADDRESS
 from tests.lab.mailcow import MAILBOX, PASSWORD, PATH
 from tests.system.checks import DONE, FAILED, assert_deployed, installed_fingerprint, sessions
 from tests.system.protocol import HELLO, connect, put
@@ -91,6 +92,24 @@ def test_a_file_that_others_may_read_is_not_used(product, mode):
 def test_where_no_login_is_configured_nobody_logs_in(product):
     before, after = push(product)
     assert not [s for s in before + after if "logged-in" in s["step"]]
+
+
+# ---- other people's logins
+
+
+def test_a_renewal_costs_at_most_what_is_under_way(product):
+    """`dovecot reload` cuts off who is just logging in: of each client at most that one session. Nobody is refused, and
+    afterwards all is well."""
+    clients = 3
+    with Load(product.proxy, MAIL_ADDRESS, clients=clients) as load:
+        new = product.renew()
+        assert product.push().returncode == DONE
+    for protocol, counts in load.protocols().items():
+        assert counts["refused"] == 0, load.counts
+        assert counts["handshake"] + counts["login"] + counts["dropped"] <= clients, load.counts
+    with Load(product.proxy, MAIL_ADDRESS, clients=clients) as afterwards:
+        assert_deployed(product, new)
+    assert afterwards.failures() == 0 and afterwards.sessions() >= 2, afterwards.counts
 
 
 # ---- what breaks

@@ -61,7 +61,7 @@ def test_dovecot_trusts_nobody_until_it_is_told_whom(product):
 
 
 def test_what_is_published_for_haproxy_is_found(product):
-    """mailcow's override for haproxy, beside the usual ports; nothing but it, as with seeds of hosts that expose only those."""
+    """mailcow's override for haproxy, beside the usual ports; then nothing but it, where all mail comes from a balancer."""
     trust(product)
     for service, ports in HAPROXY.items():
         product.mailcow.recreate(service, *(f"--publish=127.0.0.1:{port}:{port}" for port in ports))
