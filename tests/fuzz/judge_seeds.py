@@ -45,6 +45,11 @@ def look_alike(ca: CA) -> Bundle:
     return plain.replace(chain=plain.chain + Authority(name, Authority("Stranger")).pem)
 
 
+def by_weak(ca: CA, **authority) -> Bundle:
+    weak = Authority("Weak Intermediate", ca.root, **authority)
+    return ca.issue(NAME, by=weak).replace(chain=weak.pem)
+
+
 def bad(ca: CA) -> dict[str, Bundle | str]:
     plain = ca.issue(NAME)
     key = plain.private_key()
@@ -58,7 +63,8 @@ def bad(ca: CA) -> dict[str, Bundle | str]:
         "client-only": ca.issue(NAME, usage=[CLIENT_AUTH]),
         "ca-as-leaf": ca.issue(NAME, ca=True),
         "untrusted": other.issue(NAME),
-        "weak-digest": CA("Weak", digest=hashes.SHA1()).issue(NAME),
+        "weak-digest": by_weak(ca, digest=hashes.SHA1()),
+        "weak-key": by_weak(ca, key="rsa1024"),
         "rsa1024": ca.issue(NAME, key="rsa1024"),
         "secp256k1": ca.issue(NAME, key=ec.generate_private_key(ec.SECP256K1())),
         "forged-key": plain.with_forged_key(),
