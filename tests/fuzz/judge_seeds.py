@@ -90,6 +90,7 @@ def bad(ca: CA) -> dict[str, Bundle | str]:
 def with_policy(ca: CA) -> dict[str, str]:
     return {
         "names": "policy=1\n" + ca.issue(*NAMES).pem,
+        "names-missing": "policy=1\n" + ca.issue(NAME).pem,
         "younger-than-installed": "policy=2\n" + ca.issue(NAME, age=9).pem,
         "older-than-installed": "policy=2\n" + ca.issue(NAME, age=11).pem,
         "installed-is-garbage": "policy=3\n" + ca.issue(NAME, age=11).pem,
