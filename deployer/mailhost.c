@@ -32,7 +32,7 @@ void mailhost_close(struct mailhost *m)
     want_list_free(&m->wants);
     problems_free(&m->problems);
     store_close(m->store);
-    trust_free(m->trust);
+    trust_free(m->own_trust);
     free(m);
 }
 
@@ -42,9 +42,17 @@ struct install_place mailhost_place(const struct mailhost *m)
         .store = m->store, .ssl_fd = m->ssl_fd, .owner = deploy_conf_owner(m->conf)};
 }
 
+void mailhost_lend_trust(struct mailhost *m, const struct trust *trust)
+{
+    m->trust = trust;
+}
+
 int mailhost_load_trust(struct mailhost *m, struct error *err)
 {
-    return m->trust ? 0 : trust_new(&m->trust, m->conf->trust, err);
+    int rc = m->trust ? 0 : trust_new(&m->own_trust, m->conf->trust, err);
+    if (!m->trust)
+        m->trust = m->own_trust;
+    return rc;
 }
 
 /* 0 also when there is none: a push replaces what cannot be parsed. */

@@ -18,7 +18,8 @@ struct mailhost {
     struct want_list wants;   /* as they were when the mail host was opened */
     struct problems problems; /* SNI folders that are no wants */
     struct store *store;
-    struct trust *trust; /* NULL until mailhost_trust */
+    const struct trust *trust; /* NULL until it is loaded or lent */
+    struct trust *own_trust;
 };
 
 int mailhost_open(struct mailhost **out, const struct deploy_conf *conf, struct error *err);
@@ -28,6 +29,9 @@ CLEANUP_DEFINE(struct mailhost *, mailhost_close)
 
 /* Where pairs are installed. */
 struct install_place mailhost_place(const struct mailhost *m);
+
+/* Has it judge by this store, which must outlive it, instead of loading one. */
+void mailhost_lend_trust(struct mailhost *m, const struct trust *trust);
 
 /* To be called while nothing else is to be done: judging loads it otherwise (17 ms for Debian's roots). */
 int mailhost_load_trust(struct mailhost *m, struct error *err);

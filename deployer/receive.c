@@ -7,6 +7,7 @@
  * passed on: the deployer's framing tells the difference.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -26,6 +27,7 @@
 #define MAX_IN    (8UL * 1024 * 1024) /* bytes from the pusher: what the deployer reads in a session at most */
 #define MAX_OUT   (8UL * 1024 * 1024) /* bytes to the pusher */
 #define IDLE_MS   300000              /* without a byte in either direction */
+#define DRAIN_MS  10000               /* for the pusher to take the last bytes when the deployer has ended */
 #define TOTAL_SEC 1200                /* for the whole session */
 
 /* One direction: what was read from `from` waits in buffer[start..end) until `to` takes it. */
@@ -47,6 +49,14 @@ static int fail(int code, const char *reply)
     ssize_t n = write(STDOUT_FILENO, reply, strlen(reply));
     (void)n;
     return code;
+}
+
+/* A side that takes nothing must not keep this process in write(2). */
+static void set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0)
+        fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
 static int connect_deployer(void)
@@ -110,6 +120,8 @@ static short events(bool read_side, bool write_side)
 static int relay(int deployer)
 {
     in.to = out.from = deployer;
+    set_nonblocking(STDOUT_FILENO);
+    set_nonblocking(deployer);
     while (!out.eof || has_output(&out)) {
         struct pollfd fds[] = {
             {.fd = wants_input(&in) ? in.from : -1, .events = POLLIN},
@@ -122,7 +134,7 @@ static int relay(int deployer)
         }
         if (!fds[1].events)
             fds[1].fd = -1;
-        int n = poll(fds, 3, IDLE_MS);
+        int n = poll(fds, 3, out.eof ? DRAIN_MS : IDLE_MS);
         if (n == 0)
             return fail(EX_TEMPFAIL, "421 timeout: nothing was sent for too long\n");
         if (n < 0 && errno != EINTR)

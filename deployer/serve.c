@@ -2,6 +2,8 @@
 #include "common/clock.h"
 #include "deployer/deploy.h"
 #include "deployer/session.h"
+#include "deployer/turn.h"
+#include "deployer/waiting.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,12 +11,27 @@
 #include <pwd.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
+
+#define LOOK_MS       100   /* while somebody waits, to see whose turn is over */
+#define CROWD_LOG_MS  60000 /* between two complaints of a crowd */
+#define SERVE_MAX_ALL (SERVE_MAX_PUSHERS + SERVE_MAX_OPERATORS)
+#define OTHER_FDS     64 /* descriptors beside those of connections that wait */
+
+#define BUSY "421 busy: too many sessions, come again\n"
+
+struct child {
+    pid_t pid; /* 0: free */
+    enum session_role role;
+    struct turn *turn; /* a pusher's */
+    bool told;         /* to end */
+};
 
 struct daemon {
     const struct serve_opts *opts;
@@ -23,10 +40,11 @@ struct daemon {
     uid_t push_uid; /* looked up once: a name service that hangs would stop the loop */
     bool stopping;
     int64_t last_used_ms;
-    struct {
-        pid_t pid; /* 0: free */
-        enum session_role role;
-    } children[SERVE_MAX_PUSHERS + SERVE_MAX_OPERATORS];
+    int64_t crowd_logged_ms;
+    struct child children[SERVE_MAX_ALL];
+    struct turns *turns; /* one for each child */
+    struct trust *trust; /* NULL until the first pusher's session has begun */
+    struct waiting waiting;
 };
 
 /* ---- the socket ---- */
@@ -89,7 +107,7 @@ static int listen_on(const char *path, const struct deploy_conf *conf, struct er
 static unsigned count_children(const struct daemon *d, enum session_role role)
 {
     unsigned n = 0;
-    for (size_t i = 0; i < sizeof d->children / sizeof *d->children; i++)
+    for (size_t i = 0; i < SERVE_MAX_ALL; i++)
         n += d->children[i].pid && (role == ROLE_NONE || d->children[i].role == role);
     return n;
 }
@@ -105,18 +123,36 @@ static void turn_away(int fd, const char *line)
     (void)n;
 }
 
+static int session_fd; /* of this process, for leave() */
+
+/* A session that does not deploy ends when it is told to; its client comes again. */
+static void leave(int number)
+{
+    (void)number;
+    turn_away(session_fd, BUSY);
+    _exit(0);
+}
+
 /* fd: the session's; -1: the child finishes an installation that a killed session left in its midst. */
-static _Noreturn void run_child(struct daemon *d, int fd, enum session_role role)
+static _Noreturn void run_child(struct daemon *d, int fd, const struct child *child)
 {
     struct error err;
     sigset_t none;
+    const struct session_opts opts = {.fd = fd,
+                                      .role = child->role,
+                                      .turn = child->turn,
+                                      .trust = d->trust,
+                                      .conf = d->opts->conf,
+                                      .report = d->opts->report};
+    session_fd = fd;
+    signal(SIGTERM, leave);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     close(d->listen_fd);
     close(d->signal_fd);
-    int rc = fd < 0 ? deploy_recover(d->opts->conf, d->opts->report, &err)
-                    : session_serve(fd, role, d->opts->conf, d->opts->report, &err);
-    if (rc < 0)
+    waiting_close(&d->waiting); /* their peers would not see their end while this process holds them */
+    int rc = fd < 0 ? deploy_recover(d->opts->conf, d->opts->report, &err) : session_serve(&opts, &err);
+    if (rc < 0 && session_may_tell(&opts))
         report_error(d->opts->report, "session: %s", err.text);
     fflush(NULL);
     _exit(rc < 0);
@@ -126,39 +162,123 @@ static bool start_child(struct daemon *d, int fd, enum session_role role)
 {
     size_t slot = 0;
     while (d->children[slot].pid)
-        if (++slot == sizeof d->children / sizeof *d->children)
+        if (++slot == SERVE_MAX_ALL)
             return false;
-    pid_t pid = fork();
-    if (pid == 0)
-        run_child(d, fd, role);
-    if (pid < 0)
+    struct child child = {.role = role};
+    if (role == ROLE_PUSHER)
+        child.turn = turn_begin(d->turns, slot);
+    child.pid = fork();
+    if (child.pid == 0)
+        run_child(d, fd, &child);
+    if (child.pid < 0)
         return false;
-    d->children[slot].pid = pid;
-    d->children[slot].role = role;
+    d->children[slot] = child;
     return true;
 }
 
-static void accept_session(struct daemon *d)
+/*
+ * The CAs are loaded once for all sessions (17 ms for Debian's): after a first session has begun, which loads
+ * them itself while its client is under way, and again when the file has changed.
+ */
+static void start_session(struct daemon *d, int fd, enum session_role role)
 {
-    AUTO_CLOSE int fd = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-    if (fd < 0)
-        return;
+    struct error ignored; /* the session tells it */
+    if (d->trust && !trust_is_current(d->trust, d->opts->conf->trust)) {
+        trust_free(d->trust);
+        d->trust = NULL;
+    }
+    if (!start_child(d, fd, role))
+        turn_away(fd, "421 busy: no process can be started\n");
+    close(fd);
+    if (!d->trust && role == ROLE_PUSHER)
+        trust_new(&d->trust, d->opts->conf->trust, &ignored);
+}
+
+static void dismiss(int fd, const char *line)
+{
+    turn_away(fd, line);
+    close(fd);
+}
+
+/* Of an operator there is a session at once or not at all; a pusher waits. */
+static void admit(struct daemon *d, int fd)
+{
     enum session_role role = session_role(fd, d->push_uid);
     if (role == ROLE_NONE)
-        turn_away(fd, "530 forbidden: only root and the push user may connect\n");
+        dismiss(fd, "530 forbidden: only root and the push user may connect\n");
     else if (d->opts->refusal)
-        turn_away(fd, d->opts->refusal);
-    else if (!has_room(d, role))
-        turn_away(fd, "421 busy: too many sessions, come again\n");
-    else if (!start_child(d, fd, role))
-        turn_away(fd, "421 busy: no process can be started\n");
+        dismiss(fd, d->opts->refusal);
+    else if (role == ROLE_OPERATOR && !has_room(d, role))
+        dismiss(fd, BUSY);
+    else if (role == ROLE_OPERATOR)
+        start_session(d, fd, role);
+    else if ((fd = waiting_add(&d->waiting, fd)) >= 0)
+        dismiss(fd, BUSY);
+}
+
+static void accept_sessions(struct daemon *d)
+{
+    int fd;
+    for (int i = 0; i < SERVE_MAX_ALL && (fd = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0; i++)
+        admit(d, fd);
     d->last_used_ms = clock_ms();
+}
+
+/* ---- turns ---- */
+
+static void complain_of_crowd(struct daemon *d)
+{
+    int64_t now = clock_ms();
+    if (d->crowd_logged_ms && now - d->crowd_logged_ms < CROWD_LOG_MS)
+        return;
+    d->crowd_logged_ms = now;
+    report_error(
+        d->opts->report,
+        "serve: %d sessions of pushers and %zu connections that wait: the idle ones are ended to make room; "
+        "does somebody else have the push key?",
+        SERVE_MAX_PUSHERS, d->waiting.count);
+}
+
+/* Whose turn has been over for the longest time. */
+static struct child *find_idle(struct daemon *d)
+{
+    struct child *found = NULL;
+    for (size_t i = 0; i < SERVE_MAX_ALL; i++) {
+        struct child *c = &d->children[i];
+        if (c->pid && !c->told && turn_is_over(c->turn) &&
+            (!found || turn_ended_before(c->turn, found->turn)))
+            found = c;
+    }
+    return found;
+}
+
+static size_t count_told(const struct daemon *d)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < SERVE_MAX_ALL; i++)
+        n += d->children[i].pid && d->children[i].told;
+    return n;
+}
+
+static void give_turns(struct daemon *d)
+{
+    struct child *idle;
+    int fd;
+    while (has_room(d, ROLE_PUSHER) && (fd = waiting_take(&d->waiting)) >= 0)
+        start_session(d, fd, ROLE_PUSHER);
+    waiting_tidy(&d->waiting);
+    turns_set_crowded(d->turns, d->waiting.count > 0);
+    for (size_t told = count_told(d); told < d->waiting.count && (idle = find_idle(d)); told++) {
+        complain_of_crowd(d);
+        kill(idle->pid, SIGTERM);
+        idle->told = true;
+    }
 }
 
 static void forget_child(struct daemon *d, pid_t pid, int status)
 {
     bool was_session = false;
-    for (size_t i = 0; i < sizeof d->children / sizeof *d->children; i++)
+    for (size_t i = 0; i < SERVE_MAX_ALL; i++)
         if (d->children[i].pid == pid) {
             was_session = d->children[i].role != ROLE_NONE;
             d->children[i].pid = 0;
@@ -184,7 +304,8 @@ static void reap(struct daemon *d)
 static void stop(struct daemon *d)
 {
     d->stopping = true;
-    for (size_t i = 0; i < sizeof d->children / sizeof *d->children; i++)
+    waiting_close(&d->waiting);
+    for (size_t i = 0; i < SERVE_MAX_ALL; i++)
         if (d->children[i].pid)
             kill(d->children[i].pid, SIGTERM);
 }
@@ -204,13 +325,15 @@ static void on_signal(struct daemon *d)
 
 static bool is_over(const struct daemon *d)
 {
-    bool busy = count_children(d, ROLE_NONE) > 0;
+    bool busy = d->waiting.count || count_children(d, ROLE_NONE) > 0;
     bool idle = d->opts->idle && clock_ms() - d->last_used_ms >= d->opts->idle * 1000;
     return !busy && (d->stopping || idle);
 }
 
 static int wait_ms(const struct daemon *d)
 {
+    if (d->waiting.count)
+        return LOOK_MS;
     if (!d->opts->idle || count_children(d, ROLE_NONE))
         return -1;
     return clock_left_ms(d->last_used_ms + d->opts->idle * 1000);
@@ -228,7 +351,8 @@ static int loop(struct daemon *d, struct error *err)
         if (fds[0].revents)
             on_signal(d);
         if (fds[1].revents)
-            accept_session(d);
+            accept_sessions(d);
+        give_turns(d);
     }
     return 0;
 }
@@ -245,10 +369,28 @@ static int open_signals(struct error *err)
     return fd < 0 ? error_errno(err, "serve", "signalfd") : fd;
 }
 
+/* As many may wait as there can be descriptors. */
+static size_t limit_waiting(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return 0;
+    rlim_t need = WAITING_MAX + OTHER_FDS;
+    if (files.rlim_cur < need) {
+        files.rlim_cur = files.rlim_max < need ? files.rlim_max : need;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    return files.rlim_cur >= need ? WAITING_MAX : files.rlim_cur > OTHER_FDS ? files.rlim_cur - OTHER_FDS : 1;
+}
+
 int serve(const struct serve_opts *opts, struct error *err)
 {
     const struct passwd *pw = getpwnam(opts->conf->push_user);
     struct daemon d = {.opts = opts, .last_used_ms = clock_ms(), .push_uid = pw ? pw->pw_uid : (uid_t)-1};
+    d.waiting.max = limit_waiting();
+    int rc = turns_new(&d.turns, SERVE_MAX_ALL, err);
+    if (rc < 0)
+        return rc;
     AUTO_CLOSE int listen_fd =
         opts->socket_path ? listen_on(opts->socket_path, opts->conf, err) : take_over_socket(err);
     if (listen_fd < 0)
@@ -260,9 +402,10 @@ int serve(const struct serve_opts *opts, struct error *err)
     d.listen_fd = listen_fd;
     d.signal_fd = signal_fd;
     sd_notify(0, "READY=1");
-    int rc = loop(&d, err);
+    rc = loop(&d, err);
     sd_notify(0, "STOPPING=1");
     if (opts->socket_path)
         unlink(opts->socket_path);
+    trust_free(d.trust);
     return rc;
 }

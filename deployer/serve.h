@@ -8,8 +8,10 @@
 #include "common/report.h"
 #include "deployer/deploy_conf.h"
 
-#define SERVE_MAX_PUSHERS   16 /* sessions at a time; more are told to come again */
-#define SERVE_MAX_OPERATORS 8  /* kept apart, so that no pusher can keep the operator out */
+#define SERVE_MAX_PUSHERS                                                                                    \
+    256                       /* sessions at a time; more wait for their turn (deployer/waiting.h, turn.h)   \
+                               */
+#define SERVE_MAX_OPERATORS 8 /* kept apart, so that no pusher can keep the operator out */
 
 struct serve_opts {
     const struct deploy_conf *conf;

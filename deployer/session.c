@@ -12,8 +12,11 @@
 #include <sys/socket.h>
 
 struct session {
+    const struct session_opts *opts;
     struct wire *wire;
     enum session_role role;
+    struct turn *turn;
+    int64_t deadline_ms; /* of the last command */
     struct mailhost *host;
     struct deploy *deploy;
     struct report *report;
@@ -31,6 +34,16 @@ enum session_role session_role(int fd, uid_t push_uid)
     if (cred.uid == 0 || cred.uid == geteuid())
         return ROLE_OPERATOR;
     return push_uid != (uid_t)-1 && cred.uid == push_uid ? ROLE_PUSHER : ROLE_NONE;
+}
+
+bool session_may_tell(const struct session_opts *opts)
+{
+    unsigned left_out;
+    if (!turn_may_tell(opts->turn, &left_out))
+        return false;
+    if (left_out)
+        report_error(opts->report, "session: %u messages about pushers' sessions were left out", left_out);
+    return true;
 }
 
 /* ---- answers to what went wrong ---- */
@@ -163,6 +176,7 @@ static int run(struct session *s, bool force, struct error *err)
     sigaddset(&stop, SIGHUP);
     sigprocmask(SIG_BLOCK, &stop,
                 NULL); /* a deployment that has begun is finished, and it is the session's last act */
+    turn_deploys(s->turn);
     int rc = deploy_run(s->deploy, force, &progress, &out, &why);
     wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
     if (rc < 0)
@@ -181,8 +195,10 @@ static int answer_put(struct session *s, const char *want, const struct judge_ve
 {
     char when[TEXT_TIME_SIZE];
     if (rc == PAIR_REFUSED) {
-        report_result(s->report, &(struct report_result){
-                                     .want = want, .result = "rejected", .detail = v->why, .failed = true});
+        if (session_may_tell(s->opts))
+            report_result(s->report,
+                          &(struct report_result){
+                              .want = want, .result = "rejected", .detail = v->why, .failed = true});
         return wire_write_line(s->wire, err, "%d rejected want=%s reason=%s us=%lld: %s",
                                v->reason == JUDGE_NOT_YET_VALID ? WIRE_NOT_YET : WIRE_REJECTED, want,
                                judge_reason_str(v->reason), (long long)us, v->why);
@@ -198,7 +214,10 @@ static int put(struct session *s, const char *want, const struct secret *bundle,
     struct judge_verdict verdict;
     struct error why;
     int64_t start = clock_us();
+    if (!turn_judge_begin(s->turn, s->deadline_ms))
+        return complain(s, error_set(&why, E_TEMPORARY, "too many bundles are to be judged"), &why);
     int rc = deploy_put(s->deploy, want, bundle->data, bundle->len, &verdict, &why);
+    turn_judge_end(s->turn, rc == 0 || rc == PAIR_SAME);
     if (rc < 0)
         return wire_write_line(s->wire, err, "%d failed want=%s: %s", code_of_error(rc), want, why.text);
     return answer_put(s, want, &verdict, rc, clock_us() - start, err);
@@ -466,6 +485,11 @@ static int dispatch(struct session *s, const char *line, struct error *err)
                                     : "HELLO, or a PEM bundle from its first line on");
 }
 
+static int make_room(struct session *s, struct error *err)
+{
+    return wire_write_line(s->wire, err, "%d busy: others wait; come again", WIRE_UNAVAILABLE);
+}
+
 static int converse(struct session *s, struct error *err)
 {
     char line[WIRE_LINE + 1];
@@ -477,6 +501,12 @@ static int converse(struct session *s, struct error *err)
         if (rc < 0)
             return complain(s, rc, err);
         bool bundle = first && strncmp(line, "-----BEGIN ", 11) == 0;
+        if (first) {
+            turn_spoke(s->turn);
+            wire_set_deadline(s->wire, s->deadline_ms);
+        }
+        if (turn_should_end(s->turn))
+            return make_room(s, err);
         first = false;
         rc = bundle ? bare_bundle(s, line, err) : dispatch(s, line, err);
         explicit_bzero(line, sizeof line);
@@ -486,31 +516,41 @@ static int converse(struct session *s, struct error *err)
     return 0;
 }
 
-int session_serve(int fd, enum session_role role, const struct deploy_conf *conf, struct report *report,
-                  struct error *err)
+int session_serve(const struct session_opts *opts, struct error *err)
 {
     AUTO_WIRE struct wire *wire = NULL;
     AUTO_MAILHOST struct mailhost *host = NULL;
     AUTO_DEPLOY struct deploy *deploy = NULL;
     struct error ignored;
-    int rc = wire_new(&wire, fd, err);
+    int64_t start = clock_ms();
+    int rc = wire_new(&wire, opts->fd, err);
     if (rc < 0)
         return rc;
-    wire_set_deadline(wire, clock_ms() + SESSION_COMMAND_MS);
-    rc = mailhost_open(&host, conf, err);
+    wire_set_deadline(wire, start + (opts->role == ROLE_PUSHER ? SESSION_HELLO_MS : SESSION_COMMAND_MS));
+    rc = mailhost_open(&host, opts->conf, err);
     if (!rc)
         rc = deploy_new(&deploy, host, err);
     if (rc < 0) {
         wire_write_line(wire, &ignored, "%d unavailable: %s", code_of_error(rc), err->text);
         return rc;
     }
-    struct session s = {.wire = wire, .role = role, .host = host, .deploy = deploy, .report = report};
+    struct session s = {
+        .opts = opts,
+        .wire = wire,
+        .role = opts->role,
+        .turn = opts->turn,
+        .deadline_ms = start + SESSION_COMMAND_MS,
+        .host = host,
+        .deploy = deploy,
+        .report = opts->report,
+    };
     rc = greet(&s, err);
     if (rc < 0) {
         wire_write_line(wire, &ignored, "%d unavailable: %s", code_of_error(rc), err->text);
         return rc;
     }
-    if (role == ROLE_PUSHER)
+    mailhost_lend_trust(host, opts->trust);
+    if (opts->role == ROLE_PUSHER)
         mailhost_load_trust(host, &ignored); /* a failure is told when a bundle has come */
     return converse(&s, err);
 }

@@ -7,6 +7,8 @@
 
 #include "common/report.h"
 #include "deployer/deploy_conf.h"
+#include "deployer/trust.h"
+#include "deployer/turn.h"
 
 #include <sys/types.h>
 
@@ -16,6 +18,7 @@ enum session_role {
     ROLE_OPERATOR, /* root or the daemon's own user: may also reconcile, force and ask for the status */
 };
 
+#define SESSION_HELLO_MS   15000 /* for a pusher to say its first word */
 #define SESSION_COMMAND_MS 60000 /* for a client to say what it wants, bundles included */
 #define SESSION_SAY_MS     5000  /* for a client to take a line; it is not waited for twice */
 
@@ -23,11 +26,23 @@ enum session_role {
  * user. */
 enum session_role session_role(int fd, uid_t push_uid);
 
+struct session_opts {
+    int fd;
+    enum session_role role;
+    struct turn *turn;         /* NULL: of an operator */
+    const struct trust *trust; /* NULL: the session loads its own */
+    const struct deploy_conf *conf;
+    struct report *report;
+};
+
 /*
- * Serves the session on fd to its end, telling the report of what it decided. Returns 0, or the code of what
- * ended it early.
+ * Serves the session to its end, telling the report of what it decided. Returns 0, or the code of what ended
+ * it early. SIGTERM is held off from the beginning of a deployment on.
  */
-int session_serve(int fd, enum session_role role, const struct deploy_conf *conf, struct report *report,
-                  struct error *err);
+int session_serve(const struct session_opts *opts, struct error *err);
+
+/* Whether something that went wrong in the session may be logged; tells the report how much was left out
+ * before. */
+bool session_may_tell(const struct session_opts *opts);
 
 #endif

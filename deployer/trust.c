@@ -5,9 +5,11 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct trust {
     X509_STORE *store;
+    struct stat file; /* as it was before it was read */
 };
 
 CLEANUP_DEFINE(X509_STORE_CTX *, X509_STORE_CTX_free)
@@ -18,6 +20,7 @@ int trust_new(struct trust **out, const char *path, struct error *err)
     AUTO_TRUST struct trust *t = calloc(1, sizeof *t);
     if (!t || !(t->store = X509_STORE_new()))
         return error_memory(err);
+    stat(path, &t->file); /* what is wrong with it is told below */
     if (!X509_STORE_load_file(t->store, path)) {
         unsigned long code = ERR_peek_error(); /* the first: those after it only say that it failed */
         const char *reason =
@@ -29,6 +32,13 @@ int trust_new(struct trust **out, const char *path, struct error *err)
     *out = t;
     t = NULL;
     return 0;
+}
+
+bool trust_is_current(const struct trust *t, const char *path)
+{
+    struct stat now;
+    return stat(path, &now) == 0 && now.st_ino == t->file.st_ino && now.st_size == t->file.st_size &&
+           now.st_mtim.tv_sec == t->file.st_mtim.tv_sec && now.st_mtim.tv_nsec == t->file.st_mtim.tv_nsec;
 }
 
 void trust_free(struct trust *t)

@@ -12,6 +12,8 @@ struct trust;
 
 /* path: PEM file of trusted CAs (Debian: /etc/ssl/certs/ca-certificates.crt). E_CONFIG when it holds none. */
 int trust_new(struct trust **out, const char *path, struct error *err);
+/* Whether the file at path is still the one that was read: its inode, size and time are the same. */
+bool trust_is_current(const struct trust *t, const char *path);
 void trust_free(struct trust *t);
 CLEANUP_DEFINE(struct trust *, trust_free)
 #define AUTO_TRUST CLEANUP(trust_freep)

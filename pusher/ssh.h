@@ -33,7 +33,8 @@ struct ssh_opts {
     const char *host; /* name or address; what known_hosts must pin */
     uint16_t port;
     const char *user;
-    const struct secret *key;     /* content of the private key file: OpenSSH or PEM, unencrypted */
+    struct secret *key;           /* content of the private key file: OpenSSH or PEM, unencrypted. The child
+                                     wipes its copy when it has authenticated */
     const char *key_path;         /* for messages */
     const char *known_hosts;      /* content of the known_hosts file, NUL-terminated */
     const char *known_hosts_path; /* for messages */

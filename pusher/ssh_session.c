@@ -317,6 +317,7 @@ int ssh_session_open(struct ssh_child *c)
     c->packets = c->wire.packets;
     if (rc == 0)
         rc = drive(c, "authentication", authenticate_and_ask);
+    secret_wipe(o->key); /* this process's copy */
     if (rc < 0)
         return rc;
     c->wire.budget = SSH_WIRE_SESSION;

@@ -1,0 +1,195 @@
+"""Private keys: which process holds one at which moment, and that nothing else does, neither then nor afterwards."""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from tests.lab import lab as lab_module
+from tests.lab.host import Host, wait_for
+from tests.lab.lab import DEPLOY_STATE, KEY, LETSENCRYPT, Lab
+from tests.lab.mailcow import SSL
+from tests.lab.pki import Bundle
+from tests.system.checks import DONE, assert_deployed, assert_works_again, deploy_record, end, read_until, sessions, start_push
+from tests.system.protocol import HELLO, connect, greeted, put, relay
+from tests.system.traces import Key, in_files, in_memory, on_display, processes
+
+pytestmark = pytest.mark.skipif("SANITIZE=1" in lab_module.MAKE, reason="a sanitizer keeps what is freed")
+
+DAEMON, SESSION, JUDGE = "mailcow-cert-deploy", "mailcow-cert-deploy>", "mailcow-cert-deploy>>"
+RELAY = "mailcow-cert-receive"
+WORKER, SSH_CHILD = "mailcow-cert-push-worker", "mailcow-cert-push-worker>"
+WRITTEN = ["/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/var/crash", "/var/log", "/var/spool", "/var/lib/docker/containers",
+           "/var/lib/mailcow-cert-deploy", "/var/lib/mailcow-cert-push", "/var/lib/systemd/coredump"]
+
+
+def holders(key: Key, *hosts: Host) -> dict[str, dict[str, int]]:
+    return {role: counts for role, counts in in_memory(key, *hosts).items() if counts}
+
+
+@contextlib.contextmanager
+def busy(lab: Lab) -> Iterator[None]:
+    """Another deployment is under way."""
+    with open(lab.mail.path(f"{DEPLOY_STATE}/lock"), "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(params=["p256", "rsa2048"])
+def renewed(request, product) -> tuple[Bundle, Key]:
+    bundle = product.issue(key=request.param)
+    return bundle, Key(bundle.key)
+
+
+def files_of(host: Host, key: Key) -> set[str]:
+    folders = [host.path(folder) for folder in WRITTEN]
+    at_top = {path for path in host.root.iterdir() if path.is_file() and not path.is_symlink()}
+    return {str(path.relative_to(host.root)) for path in in_files(key, *folders)} | {p.name for p in at_top if key.count(p.read_bytes())}
+
+
+# ---- in memory
+
+
+def test_it_is_found_where_it_is(product, renewed):
+    """The search itself: a bundle that has not ended yet is in the session, once."""
+    bundle, key = renewed
+    with relay(product) as session:
+        greeted(session)
+        assert {DAEMON, SESSION, RELAY} <= in_memory(key, product.mail).keys() and not holders(key, product.mail)
+        session.send(HELLO, put(bundle.pem)[:-10])
+        wait_for(lambda: holders(key, product.mail) == {SESSION: {"text": 1}}, "one copy, in the session")
+
+
+def test_an_accepted_one_is_held_by_its_session_alone(product, renewed):
+    bundle, key = renewed
+    with relay(product) as session:
+        greeted(session)
+        assert session.ask(HELLO, put(bundle.pem)).code == 250
+        assert holders(key, product.mail) == {SESSION: {"text": 1}}
+    wait_for(lambda: not sessions(product), "the session has ended")
+    assert in_memory(key, product.mail) == {DAEMON: {}}
+
+
+def test_a_refused_one_is_forgotten(product):
+    bundle = product.issue("other.example.org")
+    key = Key(bundle.key)
+    with relay(product) as session:
+        greeted(session)
+        assert session.ask(HELLO, put(bundle.pem)).code == 550
+        assert not holders(key, product.mail) and SESSION in in_memory(key, product.mail)
+
+
+def test_one_that_is_put_again_is_there_once(product, renewed):
+    bundle, key = renewed
+    with relay(product) as session:
+        greeted(session)
+        session.send(HELLO)
+        for _ in range(3):
+            assert session.ask(put(bundle.pem)).code == 250
+        assert holders(key, product.mail) == {SESSION: {"text": 1}}
+
+
+def test_while_a_push_waits_for_its_verdict(product, renewed):
+    """Nobody has it any more but who is to install it: neither of the pusher's processes, nor the relay."""
+    assert_works_again(product)
+    bundle, key = renewed
+    identity = Key(product.proxy.read(KEY))
+    product.renew(bundle)
+    with busy(product):
+        process = start_push(product)
+        read_until(process, "judged")
+        assert holders(key, product.proxy, product.mail) == {SESSION: {"text": 1}}
+        assert {WORKER, SSH_CHILD} <= in_memory(key, product.proxy).keys()
+        assert RELAY in in_memory(key, product.mail)
+        assert not holders(identity, product.proxy, product.mail)
+        assert not on_display(key, product.proxy, product.mail) and not on_display(identity, product.proxy, product.mail)
+    assert end(process).returncode == DONE
+    wait_for(lambda: not sessions(product), "the session has ended")
+    assert in_memory(key, product.proxy, product.mail) == {DAEMON: {}}
+
+
+def at_each(lab: Lab, call: str, count: int, bundle: Bundle) -> Iterator[int]:
+    """Stops the process that makes the n-th such call, for each n: the session, or its judge. Yields its process id."""
+    for when in range(1, count + 1):
+        lab.start_deployer(wrapper=["strace", "-f", "-qq", "-o", "/dev/null", f"--trace={call}",
+                                    f"--inject={call}:signal=SIGSTOP:when={when}"])
+        with connect(lab) as session:
+            greeted(session)
+            session.send(HELLO, put(bundle.pem), "DEPLOY force")
+            stopped = wait_for(lambda: [pid for _, pid in processes(lab.mail) if state(pid) in "tT"], f"{call} {when} stops it")
+            yield stopped[0]
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+            assert session.reply().code in (250, 251)
+            assert session.reply().code in (250, 251)
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return ""
+
+
+def test_while_it_is_installed(product, renewed):
+    """From the judgement on the session holds what it accepted, and while it writes the generation that it read."""
+    bundle, key = renewed
+    seen = [holders(key, product.mail) for _ in at_each(product, "renameat", 4, bundle)]
+    assert all(found.keys() == {SESSION} for found in seen)
+    assert {found[SESSION].get("number", 0) for found in seen} == {0}
+    assert {found[SESSION]["text"] for found in seen} == {1, 2}
+    product.start_deployer()
+    assert in_memory(key, product.mail) == {DAEMON: {}}
+
+
+def test_the_judge_alone_makes_a_number_of_it(product, renewed):
+    bundle, key = renewed
+    for _ in at_each(product, "getrandom", 1, bundle):
+        seen = holders(key, product.mail)
+    assert seen.keys() == {SESSION, JUDGE}
+    assert seen[SESSION] == {"text": 1} and seen[JUDGE]["number"] >= 1
+
+
+# ---- elsewhere
+
+
+def test_it_is_in_no_file_but_its_own(product, renewed):
+    bundle, key = renewed
+    product.renew(bundle)
+    assert product.push("-v").returncode == DONE
+    assert product.push("--force", "--json").returncode == DONE
+    with relay(product) as session:
+        greeted(session)
+        session.send(HELLO, put(bundle.pem + "-----BEGIN"), "DEPLOY")
+    generation = deploy_record(product)["current"]
+    assert files_of(product.mail, key) == {f"{SSL}/key.pem"[1:], f"{DEPLOY_STATE}/wants/primary/{generation}/key.pem"[1:]}
+    archive = f"{LETSENCRYPT}/archive/npm-5"
+    assert files_of(product.proxy, key) == {f"{archive}/privkey{product.lineage.generation}.pem"[1:]}
+
+
+def cores(lab: Lab) -> set[str]:
+    return {name for folder in ("/", "/tmp/crash") for name in os.listdir(lab.mail.path(folder)) if name.startswith("core")}
+
+
+def test_a_crash_leaves_no_core(product, renewed):
+    """A shell that crashes in the same folder does."""
+    if Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core":
+        pytest.skip("on this machine cores do not go to the working directory")
+    bundle, key = renewed
+    into_folder = ["sh", "-c", 'mkdir -p /tmp/crash && cd /tmp/crash && ulimit -c unlimited && "$0" "$@"']
+    product.start_deployer(wrapper=into_folder)
+    with relay(product) as session:
+        greeted(session)
+        assert session.ask(HELLO, put(bundle.pem)).code == 250
+        os.kill(sessions(product)[0], signal.SIGSEGV)
+        assert session.line() is None
+    wait_for(lambda: not sessions(product), "the session has ended")
+    assert not cores(product)
+    assert_works_again(product)
+    product.mail.run([*into_folder, "sh", "-c", "kill -SEGV $$"], check=False)
+    assert cores(product)
