@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""Hostile clients: many connections to the deployer's socket at a time, each of which does the same.
+"""Hostile clients: many sessions with the deployer at a time, each of which does the same.
 
-As a script: crowd.py SOCKET COUNT CONDUCT [BUNDLE]; CONDUCT is a method of class Client. Prints "ready" when all are connected.
-A connection that has ended is made anew at once, until standard input ends; then what became of them is printed as JSON.
+As a script: crowd.py COUNT CONDUCT BUNDLE TARGET...; CONDUCT is a method of class Client, BUNDLE the file that it sends, TARGET the
+deployer's socket or a command whose stdio leads there. Prints "ready" when all have been connected once. A session that has ended
+is made anew at once, until standard input ends; then what became of them is printed as JSON.
 """
 from __future__ import annotations
 
@@ -92,31 +93,53 @@ class Client:
         return False
 
 
-async def attack(path: str, conduct: str, bundle: bytes, connected: asyncio.Semaphore) -> None:
-    while True:
+class Crowd:
+    def __init__(self, conduct: str, bundle: bytes, target: list[str]):
+        self.conduct, self.bundle, self.target = conduct, bundle, target
+        self.connected = asyncio.Semaphore(0)
+        self.starting = asyncio.Semaphore(8)  # sshd drops more than ten that have not logged in yet
+
+    async def attack(self) -> None:
+        while True:
+            try:
+                await (self.by_socket() if len(self.target) == 1 else self.by_command())
+            except OSError:
+                seen["broken"] += 1
+                await asyncio.sleep(0.01)
+
+    async def by_socket(self) -> None:
+        reader, writer = await asyncio.open_unix_connection(self.target[0])
         try:
-            reader, writer = await asyncio.open_unix_connection(path)
-        except OSError:
-            seen["refused"] += 1
-            await asyncio.sleep(0.1)
-            continue
+            await self.go(Client(reader, writer, self.bundle))
+        finally:
+            writer.close()
+
+    async def by_command(self) -> None:
+        async with self.starting:
+            process = await asyncio.create_subprocess_exec(*self.target, stdin=asyncio.subprocess.PIPE,
+                                                           stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
+            seen[(await process.stdout.readline())[:3].decode()] += 1
+        try:
+            await self.go(Client(process.stdout, process.stdin, self.bundle))
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def go(self, client: Client) -> None:
         seen["connections"] += 1
-        connected.release()
-        try:
-            await getattr(Client(reader, writer, bundle), conduct)()
-        except OSError:
-            seen["broken"] += 1
-        writer.close()
+        self.connected.release()
+        await getattr(client, self.conduct)()
 
 
-async def main(path: str, count: str, conduct: str, bundle: str = "") -> None:
+async def main(count: str, conduct: str, bundle: str, *target: str) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    content = open(bundle, "rb").read() if bundle else b""
-    connected = asyncio.Semaphore(0)
-    tasks = [asyncio.create_task(attack(path, conduct, content, connected)) for _ in range(int(count))]
+    with open(bundle, "rb") as file:
+        crowd = Crowd(conduct, file.read(), list(target))
+    tasks = [asyncio.create_task(crowd.attack()) for _ in range(int(count))]
     for _ in tasks:
-        await connected.acquire()
+        await crowd.connected.acquire()
     print("ready", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     print(json.dumps(seen), flush=True)
