@@ -14,10 +14,13 @@ struct deploy {
     size_t count;
     struct progress progress;
     bool force;
-    char to_remove[WANT_ID_SIZE]; /* by the operator's word, "" */
-    bool has_removed;             /* folders that are to go as soon as no service needs them */
-    bool is_put_off;              /* no file and no service is to be touched now */
-    char refusal[700];            /* why no file is to be written and no service reloaded; "" */
+    char to_remove[WANT_ID_SIZE];  /* by the operator's word, "" */
+    bool has_removed;              /* folders that are to go as soon as no service needs them */
+    bool is_put_off;               /* no file and no service is to be touched now */
+    char refusal[700];             /* why no file is to be written and no service reloaded; "" */
+    bool (*may_repeat)(void *ctx); /* NULL: always */
+    void *limit_ctx;
+    bool repeats; /* it was asked, and said yes */
     struct rollout *rollout;
     struct outcome outcome; /* of the whole, beside those of the pairs */
 };
@@ -265,6 +268,45 @@ static void look_ahead(struct deploy *d)
         hold(d, refused, later);
 }
 
+/* ---- limits ---- */
+
+void deploy_limit(struct deploy *d, bool (*may_repeat)(void *ctx), void *ctx)
+{
+    d->may_repeat = may_repeat;
+    d->limit_ctx = ctx;
+}
+
+static bool is_new(const struct deploy *d, const struct pair *p)
+{
+    char reason[STORE_REASON_SIZE];
+    struct error ignored;
+    return p->has_accepted && strcmp(p->accepted.fingerprint, p->want->installed) != 0 &&
+           store_is_quarantined(d->host->store, p->want->id, p->accepted.fingerprint, reason, &ignored) == 0;
+}
+
+/* Whether files may be written and services told. */
+static bool may_disturb(struct deploy *d)
+{
+    bool may = !d->may_repeat || d->repeats;
+    for (size_t i = 0; !may && i < d->count; i++)
+        may = is_new(d, &d->pairs[i]);
+    if (!may)
+        may = d->repeats = d->may_repeat(d->limit_ctx);
+    return may;
+}
+
+/* What is due is only looked at, if it may not be done. */
+static void limit(struct deploy *d)
+{
+    if (!is_anything_due(d) || may_disturb(d))
+        return;
+    for (size_t i = 0; i < d->count; i++)
+        d->pairs[i].stages = d->pairs[i].writes = d->pairs[i].is_due = false;
+    d->force = false;
+    progress_say(&d->progress,
+                 "warning: it brings nothing new and was done again a short while ago: it is only looked at");
+}
+
 /* ---- installing ---- */
 
 /* Where an earlier deployment was cut short, what it saw before it began counts. */
@@ -350,6 +392,12 @@ static void bring_to_wire(struct deploy *d)
     struct error err;
     if (!d->force && !is_anything_due(d) && rollout_look(d->rollout))
         return;
+    if (!is_anything_due(d) && !may_disturb(d)) {
+        outcome_worsen(&d->outcome, OUTCOME_PENDING,
+                       "not everything is served; for who brings nothing new, the services were reloaded a "
+                       "short while ago");
+        return;
+    }
     if (d->refusal[0]) {
         outcome_worsen(&d->outcome, OUTCOME_FAILED, "%s", d->refusal);
         return;
@@ -420,6 +468,7 @@ static void carry_out(struct deploy *d)
     struct error err;
     tell_problems(d);
     open_pairs(d);
+    limit(d);
     int engine = rollout_survey(d->rollout, &err);
     look_ahead(d);
     if (!engine && is_anything_due(d))

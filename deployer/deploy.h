@@ -49,6 +49,13 @@ int deploy_choose(struct deploy *d, const char *want, const char *generation, st
  */
 int deploy_remove(struct deploy *d, const char *want, struct error *err);
 
+/*
+ * Limits what may be done for somebody who brings nothing new (no leaf but what is installed or was rolled
+ * back): before files are written or services told all the same, by force or because one does not serve,
+ * may_repeat is asked; if it says no, everything is only looked at.
+ */
+void deploy_limit(struct deploy *d, bool (*may_repeat)(void *ctx), void *ctx);
+
 /* The outcome; pairs and endpoints belong to the deployment. */
 struct deploy_outcome {
     struct outcome worst;

@@ -323,10 +323,18 @@ static void on_signal(struct daemon *d)
 
 /* ---- the loop ---- */
 
+/* When it has been idle for long enough: not before what it remembers of repetitions means nothing any more.
+ */
+static int64_t end_ms(const struct daemon *d)
+{
+    int64_t idle = d->last_used_ms + d->opts->idle * 1000, remembers = turns_repeat_until(d->turns);
+    return idle > remembers ? idle : remembers;
+}
+
 static bool is_over(const struct daemon *d)
 {
     bool busy = d->waiting.count || count_children(d, ROLE_NONE) > 0;
-    bool idle = d->opts->idle && clock_ms() - d->last_used_ms >= d->opts->idle * 1000;
+    bool idle = d->opts->idle && clock_ms() >= end_ms(d);
     return !busy && (d->stopping || idle);
 }
 
@@ -336,7 +344,7 @@ static int wait_ms(const struct daemon *d)
         return LOOK_MS;
     if (!d->opts->idle || count_children(d, ROLE_NONE))
         return -1;
-    return clock_left_ms(d->last_used_ms + d->opts->idle * 1000);
+    return clock_left_ms(end_ms(d));
 }
 
 static int loop(struct daemon *d, struct error *err)

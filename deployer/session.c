@@ -21,8 +21,9 @@ struct session {
     struct deploy *deploy;
     struct report *report;
     bool hello;
-    bool done; /* no further command */
-    bool deaf; /* the client takes no more lines: a deployment goes on without it */
+    bool brings_new; /* a leaf that is not installed */
+    bool done;       /* no further command */
+    bool deaf;       /* the client takes no more lines: a deployment goes on without it */
 };
 
 enum session_role session_role(int fd, uid_t push_uid)
@@ -163,6 +164,19 @@ static int write_verdict(struct session *s, const struct deploy_outcome *out, st
                                 out->worst.detail[0] ? ": " : "", out->worst.detail);
 }
 
+static bool may_repeat(void *ctx)
+{
+    const struct session *s = ctx;
+    return turn_may_repeat(s->turn);
+}
+
+/* The deadline of the commands is not for it. */
+static int say_busy(struct session *s, const char *why, struct error *err)
+{
+    wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
+    return wire_write_line(s->wire, err, "%d busy: %s", WIRE_BUSY, why);
+}
+
 static int run(struct session *s, bool force, struct error *err)
 {
     struct deploy_outcome out;
@@ -170,13 +184,15 @@ static int run(struct session *s, bool force, struct error *err)
     const struct progress progress = {.line = say_line, .ctx = s};
     sigset_t stop;
     s->done = true;
+    if (!turn_deploy_begin(s->turn, s->brings_new, clock_ms() + DEPLOY_LOCK_MS))
+        return say_busy(s, "other deployments are under way", err);
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
     sigaddset(&stop, SIGHUP);
     sigprocmask(SIG_BLOCK, &stop,
                 NULL); /* a deployment that has begun is finished, and it is the session's last act */
-    turn_deploys(s->turn);
+    deploy_limit(s->deploy, may_repeat, s);
     int rc = deploy_run(s->deploy, force, &progress, &out, &why);
     wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
     if (rc < 0)
@@ -218,6 +234,7 @@ static int put(struct session *s, const char *want, const struct secret *bundle,
         return complain(s, error_set(&why, E_TEMPORARY, "too many bundles are to be judged"), &why);
     int rc = deploy_put(s->deploy, want, bundle->data, bundle->len, &verdict, &why);
     turn_judge_end(s->turn, rc == 0 || rc == PAIR_SAME);
+    s->brings_new = s->brings_new || rc == 0;
     if (rc < 0)
         return wire_write_line(s->wire, err, "%d failed want=%s: %s", code_of_error(rc), want, why.text);
     return answer_put(s, want, &verdict, rc, clock_us() - start, err);

@@ -2,11 +2,13 @@
 #include "common/clock.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-#define NEVER INT64_MAX
+#define NEVER       INT64_MAX
+#define COURTESY_MS 100 /* an operator asks for the lock of the state every 50 ms */
 
 struct turn {
     struct turns *all;
@@ -15,7 +17,11 @@ struct turn {
 };
 
 struct turns {
-    pthread_mutex_t judge; /* robust: a session that is killed within gives it back */
+    /* Robust: a session that ends within, or is killed there, gives them back. */
+    pthread_mutex_t judge;
+    pthread_mutex_t deploy;
+    pthread_mutex_t again; /* before `deploy`, for who brings nothing new */
+    _Atomic int64_t repeat_until_ms;
     _Atomic bool crowded;
     _Atomic int64_t minute; /* of the messages that are counted */
     _Atomic unsigned told;
@@ -44,6 +50,10 @@ int turns_new(struct turns **out, size_t count, struct error *err)
     if (t == MAP_FAILED)
         return error_errno(err, "turns", "mmap");
     int rc = init_mutex(&t->judge);
+    if (!rc)
+        rc = init_mutex(&t->deploy);
+    if (!rc)
+        rc = init_mutex(&t->again);
     if (rc) {
         errno = rc;
         return error_errno(err, "turns", "make a mutex");
@@ -81,10 +91,9 @@ void turn_spoke(struct turn *t)
         t->until_ms = t->begin_ms + TURN_BUNDLE_MS;
 }
 
-void turn_deploys(struct turn *t)
+int64_t turns_repeat_until(const struct turns *t)
 {
-    if (t)
-        t->until_ms = NEVER;
+    return t->repeat_until_ms;
 }
 
 bool turn_should_end(const struct turn *t)
@@ -118,6 +127,31 @@ void turn_judge_end(struct turn *t, bool accepted)
         return;
     pthread_mutex_unlock(&t->all->judge);
     t->until_ms = accepted ? clock_ms() + TURN_NEXT_MS : 0;
+}
+
+bool turn_deploy_begin(struct turn *t, bool brings_new, int64_t deadline_ms)
+{
+    if (!t)
+        return true;
+    if (!brings_new && !lock(&t->all->again, deadline_ms)) /* others may want its turn meanwhile */
+        return false;
+    t->until_ms = NEVER;
+    int64_t start = clock_ms();
+    bool begun = lock(&t->all->deploy, deadline_ms);
+    if (begun && clock_ms() - start > 1)
+        poll(NULL, 0, COURTESY_MS);
+    return begun;
+}
+
+bool turn_may_repeat(struct turn *t)
+{
+    int64_t now = clock_ms();
+    if (!t)
+        return true;
+    if (now < t->all->repeat_until_ms)
+        return false;
+    t->all->repeat_until_ms = now + TURN_REPEAT_MS;
+    return true;
 }
 
 /* Sessions that ask at the same moment may be told yes once more than they should: it is a log. */

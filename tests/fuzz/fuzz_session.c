@@ -169,6 +169,11 @@ int deploy_remove(struct deploy *d, const char *want, struct error *err)
     return asked.chosen ? 0 : error_set(err, E_USAGE, "no such want");
 }
 
+void deploy_limit(struct deploy *d, bool (*may_repeat)(void *ctx), void *ctx)
+{
+    (void)d, (void)may_repeat, (void)ctx;
+}
+
 int deploy_run(struct deploy *d, bool force, const struct progress *progress, struct deploy_outcome *out,
                struct error *err)
 {
@@ -234,7 +239,8 @@ static char *session(const uint8_t *data, size_t size, enum session_role role, e
     asked.put_at = 0;
     asked.accepted = asked.chosen = false;
     asked.acts = 0;
-    int rc = session_serve(stream_open(&peer, data, size, how), role, &conf, NULL, &err);
+    const struct session_opts opts = {.fd = stream_open(&peer, data, size, how), .role = role, .conf = &conf};
+    int rc = session_serve(&opts, &err);
     if (rc)
         CHECK_ERROR(rc, &err);
     check_answers(peer.out);

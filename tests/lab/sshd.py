@@ -1,6 +1,7 @@
 """A host's own sshd with the account of the push, as the product's documentation has administrators set it up."""
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from typing import Iterable
@@ -63,7 +64,7 @@ class Sshd:
     def listens(self) -> bool:
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.host.name}: sshd has ended:\n{self.log()[-2000:]}")
-        return ":0016 " in self.host.run(["cat", "/proc/net/tcp"]).stdout
+        return re.search(r":0016 \S+ 0A ", self.host.run(["cat", "/proc/net/tcp"]).stdout) is not None
 
     def stop(self) -> None:
         """Ends the listener; connections stay, as with the real one."""

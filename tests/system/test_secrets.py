@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Iterator
 
@@ -48,8 +49,7 @@ def renewed(request, product) -> tuple[Bundle, Key]:
 
 def files_of(host: Host, key: Key) -> set[str]:
     folders = [host.path(folder) for folder in WRITTEN]
-    at_top = {path for path in host.root.iterdir() if path.is_file() and not path.is_symlink()}
-    return {str(path.relative_to(host.root)) for path in in_files(key, *folders)} | {p.name for p in at_top if key.count(p.read_bytes())}
+    return {str(path.relative_to(host.root)) for path in in_files(key, *folders)}
 
 
 # ---- in memory
@@ -113,22 +113,6 @@ def test_while_a_push_waits_for_its_verdict(product, renewed):
     assert in_memory(key, product.proxy, product.mail) == {DAEMON: {}}
 
 
-def at_each(lab: Lab, call: str, count: int, bundle: Bundle) -> Iterator[int]:
-    """Stops the process that makes the n-th such call, for each n: the session, or its judge. Yields its process id."""
-    for when in range(1, count + 1):
-        lab.start_deployer(wrapper=["strace", "-f", "-qq", "-o", "/dev/null", f"--trace={call}",
-                                    f"--inject={call}:signal=SIGSTOP:when={when}"])
-        with connect(lab) as session:
-            greeted(session)
-            session.send(HELLO, put(bundle.pem), "DEPLOY force")
-            stopped = wait_for(lambda: [pid for _, pid in processes(lab.mail) if state(pid) in "tT"], f"{call} {when} stops it")
-            yield stopped[0]
-            for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
-            assert session.reply().code in (250, 251)
-            assert session.reply().code in (250, 251)
-
-
 def state(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
@@ -136,10 +120,47 @@ def state(pid: int) -> str:
         return ""
 
 
+@contextlib.contextmanager
+def stops_at(lab: Lab, call: str, when: int) -> Iterator[None]:
+    """Each session, and its judge, stops at its when-th such call."""
+    pid = lab.deployer.inner()
+    strace = subprocess.Popen(["strace", "-qq", "-f", "-o", "/dev/null", "-p", str(pid), f"--trace={call}",
+                               f"--inject={call}:signal=SIGSTOP:when={when}"])
+    wait_for(lambda: f"TracerPid:\t{strace.pid}\n" in Path(f"/proc/{pid}/status").read_text(), "strace")
+    try:
+        yield
+    finally:
+        strace.terminate()
+        strace.wait()
+
+
+def stopped(lab: Lab, role: str) -> list[int]:
+    """The processes of this role that have stopped; others go on."""
+    found = {pid: its for its, pid in processes(lab.mail) if state(pid) in "tT"}
+    for pid in found:
+        if found[pid] != role:
+            os.kill(pid, signal.SIGCONT)
+    return [pid for pid in found if found[pid] == role]
+
+
+def at_each(lab: Lab, call: str, count: int, role: str, bundle: Bundle) -> Iterator[int]:
+    """Deploys it again and again, and yields while the n-th such call of this role is about to be made, for each n."""
+    for when in range(1, count + 1):
+        lab.start_deployer()
+        with stops_at(lab, call, when), connect(lab) as session:
+            greeted(session)
+            session.send(HELLO, put(bundle.pem), "DEPLOY force")
+            [pid] = wait_for(lambda: stopped(lab, role), f"{call} {when} stops it")
+            yield pid
+            os.kill(pid, signal.SIGCONT)
+            assert session.reply().code in (250, 251)
+            assert session.reply().code in (250, 251)
+
+
 def test_while_it_is_installed(product, renewed):
     """From the judgement on the session holds what it accepted, and while it writes the generation that it read."""
     bundle, key = renewed
-    seen = [holders(key, product.mail) for _ in at_each(product, "renameat", 4, bundle)]
+    seen = [holders(key, product.mail) for _ in at_each(product, "renameat", 4, SESSION, bundle)]
     assert all(found.keys() == {SESSION} for found in seen)
     assert {found[SESSION].get("number", 0) for found in seen} == {0}
     assert {found[SESSION]["text"] for found in seen} == {1, 2}
@@ -149,7 +170,7 @@ def test_while_it_is_installed(product, renewed):
 
 def test_the_judge_alone_makes_a_number_of_it(product, renewed):
     bundle, key = renewed
-    for _ in at_each(product, "getrandom", 1, bundle):
+    for _ in at_each(product, "getrandom", 1, JUDGE, bundle):
         seen = holders(key, product.mail)
     assert seen.keys() == {SESSION, JUDGE}
     assert seen[SESSION] == {"text": 1} and seen[JUDGE]["number"] >= 1
@@ -181,7 +202,7 @@ def test_a_crash_leaves_no_core(product, renewed):
     if Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core":
         pytest.skip("on this machine cores do not go to the working directory")
     bundle, key = renewed
-    into_folder = ["sh", "-c", 'mkdir -p /tmp/crash && cd /tmp/crash && ulimit -c unlimited && "$0" "$@"']
+    into_folder = ["sh", "-c", 'mkdir -p /tmp/crash && cd /tmp/crash && ulimit -c unlimited && exec "$0" "$@"']
     product.start_deployer(wrapper=into_folder)
     with relay(product) as session:
         greeted(session)

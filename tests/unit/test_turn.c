@@ -50,7 +50,8 @@ static void of_an_operator_is_never_over(void **state)
     (void)state;
     assert_false(turn_is_over(NULL));
     turn_spoke(NULL);
-    turn_deploys(NULL);
+    assert_true(turn_deploy_begin(NULL, false, 0));
+    assert_true(turn_may_repeat(NULL) && turn_may_repeat(NULL));
     assert_true(turn_judge_begin(NULL, 0));
     turn_judge_end(NULL, true);
 }
@@ -60,7 +61,7 @@ static void of_who_deploys_is_never_over(void **state)
     (void)state;
     struct turn *t = turn_begin(new_turns(), 0);
     pass(TURN_SILENT_MS + 1);
-    turn_deploys(t);
+    assert_true(turn_deploy_begin(t, true, clock_ms() + 10000));
     assert_false(turn_is_over(t));
 }
 
@@ -119,19 +120,32 @@ static void tells_only_so_much(void **state)
     assert_true(turn_may_tell(NULL, &left_out));
 }
 
-/* In a process of its own: judges until it is killed. */
-static pid_t judge_elsewhere(struct turns *all, size_t i, int told[2])
+enum what {
+    JUDGES,
+    DEPLOYS_NEW,
+    DEPLOYS_AGAIN
+};
+
+static bool begin(struct turn *t, enum what what, int ms)
 {
+    int64_t deadline = clock_ms() + ms;
+    return what == JUDGES ? turn_judge_begin(t, deadline)
+                          : turn_deploy_begin(t, what == DEPLOYS_NEW, deadline);
+}
+
+/* A process that has begun with it and goes on until it is killed. */
+static pid_t begin_elsewhere(struct turns *all, size_t i, enum what what)
+{
+    int told[2];
+    char begun = 0;
     assert_int_equal(pipe(told), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        struct turn *t = turn_begin(all, i);
-        bool begun = turn_judge_begin(t, clock_ms() + 10000);
+        begun = begin(turn_begin(all, i), what, 10000);
         (void)!write(told[1], &begun, 1);
         for (;;)
             pause();
     }
-    char begun;
     assert_int_equal(read(told[0], &begun, 1), 1);
     assert_int_equal(begun, 1);
     close(told[0]);
@@ -139,23 +153,85 @@ static pid_t judge_elsewhere(struct turns *all, size_t i, int told[2])
     return pid;
 }
 
+static void end(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
 static void one_is_judged_at_a_time(void **state)
 {
     (void)state;
-    int told[2];
     struct turns *all = new_turns();
     struct turn *t = turn_begin(all, 0);
-    pid_t other = judge_elsewhere(all, 1, told);
+    pid_t other = begin_elsewhere(all, 1, JUDGES);
     int64_t start = clock_ms();
-    assert_false(turn_judge_begin(t, start + 200));
+    assert_false(begin(t, JUDGES, 200));
     assert_in_range(clock_ms() - start, 199, 5000);
     assert_true(turn_is_over(t));
-    kill(other, SIGKILL);
-    waitpid(other, NULL, 0);
-    assert_true(turn_judge_begin(t, clock_ms() + 10000)); /* the dead give it back */
+    end(other);
+    assert_true(begin(t, JUDGES, 10000)); /* the dead give it back */
     turn_judge_end(t, true);
-    assert_true(turn_judge_begin(t, clock_ms() + 10000));
+    assert_true(begin(t, JUDGES, 10000));
     turn_judge_end(t, true);
+}
+
+static void one_deploys_at_a_time(void **state)
+{
+    (void)state;
+    struct turns *all = new_turns();
+    pid_t other = begin_elsewhere(all, 1, DEPLOYS_NEW);
+    assert_false(begin(turn_begin(all, 0), DEPLOYS_NEW, 100));
+    assert_false(begin(turn_begin(all, 0), DEPLOYS_AGAIN, 100));
+    end(other);
+    assert_true(begin(turn_begin(all, 0), DEPLOYS_NEW, 10000));
+}
+
+/* What comes again has a line of its own, of which only the first stands in the other. */
+static void what_is_new_does_not_stand_behind_what_comes_again(void **state)
+{
+    (void)state;
+    struct turns *all = new_turns();
+    pid_t again = begin_elsewhere(all, 1, DEPLOYS_AGAIN), line = fork();
+    if (line == 0) {
+        begin(turn_begin(all, 2), DEPLOYS_AGAIN, 10000);
+        _exit(0);
+    }
+    pid_t killer = fork();
+    if (killer == 0) {
+        pass(200);
+        kill(again, SIGKILL);
+        _exit(0);
+    }
+    int64_t start = clock_ms();
+    assert_true(begin(turn_begin(all, 0), DEPLOYS_NEW, 10000));
+    assert_in_range(clock_ms() - start, 200 + 90, 10000); /* it let an operator go first */
+    assert_int_equal(waitpid(line, NULL, WNOHANG), 0);
+    end(line);
+    waitpid(killer, NULL, 0);
+    waitpid(again, NULL, 0);
+}
+
+static void waiting_to_come_again_goes_on_with_the_turn(void **state)
+{
+    (void)state;
+    struct turns *all = new_turns();
+    pid_t again = begin_elsewhere(all, 1, DEPLOYS_AGAIN);
+    struct turn *t = turn_begin(all, 0);
+    assert_false(begin(t, DEPLOYS_AGAIN, TURN_SILENT_MS + 1));
+    assert_true(turn_is_over(t));
+    end(again);
+}
+
+static void repeats_once(void **state)
+{
+    (void)state;
+    struct turns *all = new_turns();
+    assert_int_equal(turns_repeat_until(all), 0);
+    assert_true(turn_may_repeat(turn_begin(all, 0)));
+    assert_false(turn_may_repeat(turn_begin(all, 0)));
+    assert_false(turn_may_repeat(turn_begin(all, 1)));
+    assert_in_range(turns_repeat_until(all), clock_ms() + TURN_REPEAT_MS - 5000, clock_ms() + TURN_REPEAT_MS);
 }
 
 int main(void)
@@ -170,6 +246,10 @@ int main(void)
         cmocka_unit_test(it_should_end_when_somebody_waits),
         cmocka_unit_test(tells_only_so_much),
         cmocka_unit_test(one_is_judged_at_a_time),
+        cmocka_unit_test(one_deploys_at_a_time),
+        cmocka_unit_test(what_is_new_does_not_stand_behind_what_comes_again),
+        cmocka_unit_test(waiting_to_come_again_goes_on_with_the_turn),
+        cmocka_unit_test(repeats_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
