@@ -18,7 +18,7 @@ static struct finding *make_room(struct finding_list *list, enum finding_severit
     return NULL;
 }
 
-static void format(char *out, size_t size, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void format(char *out, size_t size, const char *fmt, va_list ap)
 {
     char text[1000];
     vsnprintf(text, sizeof text, fmt, ap);
