@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from .host import ENVIRONMENT, Host, wait_for
+from .make import alone
 
 RECIPE = Path(__file__).with_name("mailcow") / "build-image"
 IMAGE = "certsync-lab"
@@ -17,18 +18,22 @@ LOG = "/var/log/dockerd.log"
 def image(cache: Path) -> Path:
     """The image's root as a tar file, built when the recipe has changed."""
     tar = cache / f"image-{hashlib.sha256(RECIPE.read_bytes()).hexdigest()[:16]}.tar"
-    if not tar.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = tar.with_suffix(f".{os.getpid()}")
-        try:
-            subprocess.run([RECIPE, fresh], check=True, capture_output=True, text=True,
-                           env=ENVIRONMENT | {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")})
-            fresh.rename(tar)
-        except subprocess.CalledProcessError as error:
-            raise RuntimeError(f"{RECIPE}: {error.stderr}") from None
-        finally:
-            fresh.unlink(missing_ok=True)
+    with alone(cache):
+        if not tar.exists():
+            build_image(tar)
     return tar
+
+
+def build_image(tar: Path) -> None:
+    fresh = tar.with_suffix(".new")
+    try:
+        subprocess.run([RECIPE, fresh], check=True, capture_output=True, text=True,
+                       env=ENVIRONMENT | {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")})
+        fresh.rename(tar)
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(f"{RECIPE}: {error.stderr}") from None
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 class Docker:

@@ -25,13 +25,12 @@ from typing import Iterable, Iterator
 from . import docker, mailcow, wire
 from .docker import Docker
 from .host import PYTHON, Host, Process, connect, remove_remains, wait_for
+from .make import REPOSITORY, make
 from .mailcow import HOSTNAME, Mailcow
 from .pki import CA, Bundle, Lineage
 from .sshd import USER, Sshd
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("CERTSYNC_LAB_CACHE", REPOSITORY / "build" / "lab"))
-MAKE = os.environ.get("CERTSYNC_LAB_MAKE", "").split()  # variables for the product's make: "O=build/asan SANITIZE=1"
 TEMPORARY = Path("/var/tmp")
 
 PROXY_ADDRESS, MAIL_ADDRESS = "192.0.2.80", "192.0.2.25"
@@ -188,12 +187,8 @@ class Lab:
 
     def install(self) -> None:
         """Builds it and installs it into both hosts."""
-        environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
         for host in (self.proxy, self.mail):
-            result = subprocess.run(["make", "-C", REPOSITORY, "install", f"DESTDIR={host.root}", "PREFIX=/usr", *MAKE],
-                                    env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            if result.returncode:
-                raise RuntimeError(f"make install failed:\n{result.stdout[-4000:]}")
+            make("install", f"DESTDIR={host.root}", "PREFIX=/usr")
 
     @property
     def installed(self) -> bool:

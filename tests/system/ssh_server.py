@@ -2,7 +2,6 @@
 import base64
 import contextlib
 import hashlib
-import os
 import shutil
 import socket
 import subprocess
@@ -13,17 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator
 
-ROOT = Path(__file__).resolve().parents[2]
-MAKE = os.environ.get("CERTSYNC_LAB_MAKE", "").split()  # as in tests.lab.lab
-TARGET = next((word[2:] for word in MAKE if word.startswith("O=")), "build") + "/tests/system/ssh_driver"
-DRIVER = ROOT / TARGET
+from tests.lab.make import BUILD, O, make
+
+DRIVER = BUILD / "tests/system/ssh_driver"
 USER = "certsync"
 UID = 64123
 DONE, FAILED, TEMPORARY, CONFIG = 0, 1, 75, 78
 
 
 def build_driver() -> None:
-    subprocess.run(["make", "-s", "-C", ROOT, *MAKE, TARGET], check=True)
+    make(f"{O}/tests/system/ssh_driver")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Iterator
 import pytest
 
 from tests.lab.host import wait_for
-from tests.lab.lab import MAKE, REPOSITORY
+from tests.lab.make import BUILD, REPOSITORY, make
 
 MAN, CONF, SYSTEMD = REPOSITORY / "docs/man", REPOSITORY / "conf", REPOSITORY / "systemd"
 PROTOCOL, ARCHITECTURE = REPOSITORY / "docs/protocol.md", REPOSITORY / "docs/architecture.md"
@@ -36,10 +36,8 @@ def needs(program: str) -> str:
 @pytest.fixture(scope="session")
 def build() -> Path:
     """The folder of the built programs."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    result = run("make", "-s", "-C", REPOSITORY, "all", *MAKE, env=environment)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return REPOSITORY / dict(word.split("=", 1) for word in MAKE).get("O", "build")
+    make("all")
+    return BUILD
 
 
 # Manual pages

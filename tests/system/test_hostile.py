@@ -17,7 +17,8 @@ from typing import Iterator
 import pytest
 
 from tests.lab.host import PYTHON, wait_for
-from tests.lab.lab import DEPLOY_STATE, DEPLOYER_LOG, ETC, HOSTNAME, KEY, NAMES, REPOSITORY, SOCKET, USER, Lab
+from tests.lab.lab import DEPLOY_STATE, DEPLOYER_LOG, ETC, HOSTNAME, KEY, NAMES, SOCKET, USER, Lab
+from tests.lab.make import REPOSITORY
 from tests.lab.pki import CA
 from tests.lab.sshd import COMMAND
 from tests.system.checks import DONE, Untouched, assert_deployed, assert_works_again, generations, sessions, undisturbed

@@ -11,7 +11,8 @@ import pytest
 
 from tests.lab import mailcow
 from tests.lab.host import Host, connect, wait_for
-from tests.lab.lab import MAIL_ADDRESS, REPOSITORY, temporary_folder
+from tests.lab.lab import MAIL_ADDRESS, temporary_folder
+from tests.lab.make import REPOSITORY
 from tests.lab.sshd import AUTHORIZED_KEYS, COMMAND
 from tests.lab.wire import ENDPOINTS
 

@@ -13,7 +13,7 @@ from typing import Iterator
 
 import pytest
 
-from tests.lab import lab as lab_module
+from tests.lab.make import VARIABLES
 from tests.lab.host import Host, Process, wait_for
 from tests.lab.lab import DEPLOY, HOSTNAME, KEY, KNOWN_HOSTS, NAMES, PUSH, RECEIVE, SOCKET, Lab
 from tests.lab.pki import CA, Bundle
@@ -22,8 +22,8 @@ from tests.system.protocol import HELLO, connect, greeted, parse, put
 
 pytestmark = [
     pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed"),
-    pytest.mark.skipif("SANITIZE=1" in lab_module.MAKE, reason="valgrind runs no program that has AddressSanitizer"),
-    pytest.mark.skipif("CC=clang" in lab_module.MAKE, reason="valgrind 3.19 cannot read the DWARF 5 that clang writes"),
+    pytest.mark.skipif("SANITIZE=1" in VARIABLES, reason="valgrind runs no program that has AddressSanitizer"),
+    pytest.mark.skipif("CC=clang" in VARIABLES, reason="valgrind 3.19 cannot read the DWARF 5 that clang writes"),
 ]
 SHIM_SOURCE = Path(__file__).with_name("valgrind_shim.c")
 FOLDER = "/var/log/memcheck"

@@ -11,7 +11,7 @@ from typing import Iterator
 
 import pytest
 
-from tests.lab import lab as lab_module
+from tests.lab.make import VARIABLES
 from tests.lab.host import Host, wait_for
 from tests.lab.lab import DEPLOY_STATE, KEY, LETSENCRYPT, Lab
 from tests.lab.mailcow import SSL
@@ -20,7 +20,7 @@ from tests.system.checks import DONE, assert_works_again, deploy_record, end, re
 from tests.system.protocol import HELLO, connect, greeted, put, relay
 from tests.system.traces import Key, in_files, in_memory, on_display, processes
 
-pytestmark = pytest.mark.skipif("SANITIZE=1" in lab_module.MAKE, reason="a sanitizer keeps what is freed")
+pytestmark = pytest.mark.skipif("SANITIZE=1" in VARIABLES, reason="a sanitizer keeps what is freed")
 
 DAEMON, SESSION, JUDGE = "mailcow-cert-deploy", "mailcow-cert-deploy>", "mailcow-cert-deploy>>"
 RELAY = "mailcow-cert-receive"
