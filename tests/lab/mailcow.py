@@ -23,6 +23,7 @@ SERVICES = tuple(RELOAD)
 
 CONFIGURATION = ("mailcow.conf", "data/conf/postfix/main.cf", "data/conf/postfix/master.cf", "data/conf/dovecot/dovecot.conf",
                  "data/conf/dovecot/auth/passwd-verify.lua", "data/conf/nginx/mailboxes", "data/assets/ssl/dhparams.pem")
+RENDERED = ("data/conf/postfix/sni.map", "data/conf/postfix/sni.map.db", "data/conf/dovecot/sni.conf")
 EXTRA = f"{PATH}/data/conf/dovecot/extra.conf"  # dovecot.conf includes it; there is none unless a test writes one
 MAILBOX, PASSWORD = "user@example.org", "lab"
 
@@ -43,6 +44,7 @@ COMPOSE = {
     "nginx-mailcow": (None, (80, 443), [
         SSL_MOUNT, "--network-alias=nginx", f"--env=MAILCOW_HOSTNAME={HOSTNAME}", "--stop-signal=SIGQUIT",
         f"--volume={PATH}/data/conf/nginx:/etc/nginx/conf.d",
+        f"--volume={PATH}/data/Dockerfiles/nginx/bootstrap.py:/bootstrap.py:ro",
         f"--volume={PATH}/data/Dockerfiles/nginx/docker-entrypoint.sh:/docker-entrypoint.sh:ro"], ["/docker-entrypoint.sh"]),
     "acme-mailcow": (None, (), [
         "--env=SKIP_LETS_ENCRYPT=y", "--init", f"--volume={SSL}:/var/lib/acme"], ["sleep", "infinity"]),
@@ -64,6 +66,18 @@ class Mailcow:
         """Writes the pair as an administrator's cp would; folder: an SNI folder, whose file `domains` is the caller's."""
         self.host.write(f"{SSL}/{folder}/cert.pem", bundle.fullchain)
         self.host.write(f"{SSL}/{folder}/key.pem", bundle.key, 0o600)
+
+    def add_sni(self, name: str, bundle: Bundle, domains: str, restart: bool = True) -> None:
+        """An SNI folder, as an administrator makes one; mailcow takes notice of it when its containers start."""
+        self.host.path(f"{SSL}/{name}").mkdir(mode=0o755)
+        self.install(bundle, name)
+        self.host.write(f"{SSL}/{name}/domains", domains)
+        if restart:
+            self.restart()
+
+    def restart(self) -> None:
+        self.docker("restart", "--time=2", *map(self.name, SERVICES))
+        self.wait()
 
     def installed(self) -> tuple[str, str]:
         """cert.pem and key.pem as they are; empty when missing."""
@@ -158,8 +172,9 @@ class Mailcow:
             self.install(bundle)
         self.heal()
         if changed:  # a reload refuses what the start scripts rendered from folders that are gone
-            self.docker("restart", "--time=2", *map(self.name, SERVICES))
-            self.wait()
+            for name in RENDERED:
+                self.host.path(f"{PATH}/{name}").unlink(missing_ok=True)
+            self.restart()
 
     def _clean_ssl(self) -> int:
         """Removes what is not the lab's; the number of folders that were."""

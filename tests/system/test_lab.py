@@ -57,11 +57,7 @@ def test_reset_brings_the_old_pair_back(lab):
 
 def test_an_sni_folder_is_served_after_a_restart(lab):
     other = lab.issue("other.example.net")
-    lab.mailcow.install(other, "other.example.net")
-    lab.mail.write(f"{mailcow.SSL}/other.example.net/domains", "other.example.net")
-    for service in mailcow.SERVICES:
-        lab.docker("restart", lab.mailcow.name(service))
-    lab.mailcow.wait()
+    lab.mailcow.add_sni("other.example.net", other, "other.example.net")
     assert lab.served_everywhere("other.example.net") == everywhere(other)
     assert lab.served_everywhere() == everywhere(lab.old)
 
