@@ -104,14 +104,18 @@ static int add_name(struct conf_list *names, const char *word, struct error *err
     return list_add(names, name, strlen(name), err);
 }
 
-/* Dovecot's words are nginx's, too, but for a CR. */
+/*
+ * For nginx, whose words are Dovecot's but for a CR, `.x` is `*.x` and x at once. Behind `*.x` it is ignored,
+ * and so is an x that comes still later.
+ */
 static bool serve_wildcard(const struct conf_list *names, const struct conf_list *postfix,
                            const struct conf_list *dovecot, const char *name)
 {
-    const char *parent = name + 1;
-    bool asks_for_apex = list_has(names, parent + 1);
-    return list_has(postfix, parent) && list_has(dovecot, name) &&
-           (asks_for_apex || position(dovecot, name) < position(dovecot, parent));
+    const char *parent = name + 1, *apex = parent + 1;
+    size_t at = position(dovecot, name), parent_at = position(dovecot, parent);
+    if (!list_has(postfix, parent) || !list_has(dovecot, name))
+        return false;
+    return list_has(names, apex) ? parent_at < at || position(dovecot, apex) < parent_at : at < parent_at;
 }
 
 static bool serve_all(const struct conf_list *names, const struct conf_list *postfix,
@@ -157,6 +161,18 @@ int sni_parse_domains(const char *text, struct sni_domains *out, struct error *e
     return 0;
 }
 
+static void write_names(FILE *f, char *const *names, size_t count, bool wildcards)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *space = ftell(f) > 0 ? " " : "";
+        if (wildcards && *names[i] == '*')
+            fprintf(f, "%s%s %s", space, names[i], names[i] + 1);
+        if (!wildcards && *names[i] != '*')
+            fprintf(f, "%s%s", space, names[i]);
+    }
+}
+
+/* The order matters to nginx: see serve_wildcard. */
 char *sni_format_domains(char *const *names, size_t count)
 {
     char *text = NULL;
@@ -164,11 +180,8 @@ char *sni_format_domains(char *const *names, size_t count)
     FILE *f = open_memstream(&text, &size);
     if (!f)
         return NULL;
-    for (size_t i = 0; i < count; i++) {
-        fprintf(f, "%s%s", i ? " " : "", names[i]);
-        if (*names[i] == '*') /* in front, nginx would take it for the apex as well; behind it ignores it */
-            fprintf(f, " %s", names[i] + 1);
-    }
+    write_names(f, names, count, false);
+    write_names(f, names, count, true);
     bool failed = ferror(f);
     if (fclose(f) || failed) {
         free(text);

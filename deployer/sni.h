@@ -47,8 +47,8 @@ int sni_parse_domains(const char *text, struct sni_domains *out, struct error *e
 void sni_domains_free(struct sni_domains *d);
 #define AUTO_SNI_DOMAINS CLEANUP(sni_domains_free)
 
-/* The text that all three need: one line without its end, single spaces, `*.x .x` for a wildcard. names as
- * wants have them. Owned by the caller; NULL without memory. */
+/* The text that all three need: one line without its end, single spaces, exact names first, `*.x .x` for a
+ * wildcard. names as wants have them. Owned by the caller; NULL without memory. */
 char *sni_format_domains(char *const *names, size_t count);
 
 /* ---- the folders ---- */

@@ -13,6 +13,7 @@
 #define CONF_TEMP   ".sni.conf.tmp"
 #define MOUNTED     "/etc/ssl/mail" /* the SSL folder in the containers */
 #define CONTENT_MAX (64 * 1024 * 1024)
+#define SUBORDINATE 100000 /* where subordinate uids begin: SUB_UID_MIN in login.defs(5) */
 
 /* ---- what is to be in them ---- */
 
@@ -84,28 +85,33 @@ static int make_private(int dirfd, const char *name, struct error *err)
 }
 
 /*
- * postmap becomes the owner of sni.map, who must be able to write sni.map.db and to read the keys: root, as
- * the containers have it, and as it has once written sni.map.db (with userns-remap that is another uid).
+ * postmap becomes the owner of sni.map, who must be able to read the keys and to write sni.map.db: the
+ * container's root. With userns-remap that is the subordinate uid that has sni.map.db already.
  */
-static const struct file_owner *map_owner(int dirfd, struct file_owner *out)
+static struct file_owner map_owner(int dirfd)
 {
     struct stat st;
-    *out = (struct file_owner){.uid = 0, .gid = 0};
-    if (find(dirfd, MAP_DB, &st))
-        *out = (struct file_owner){.uid = st.st_uid, .gid = st.st_gid};
-    return geteuid() == 0 ? out : NULL;
+    if (find(dirfd, MAP_DB, &st) && st.st_uid >= SUBORDINATE)
+        return (struct file_owner){.uid = st.st_uid, .gid = st.st_gid};
+    return (struct file_owner){.uid = 0, .gid = 0};
+}
+
+static bool is_owned_by(int dirfd, const char *name, const struct file_owner *owner)
+{
+    struct stat st;
+    return !owner || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_uid == owner->uid;
 }
 
 static int render_map(int dirfd, const struct sni_folders *folders, bool *out_changed, struct error *err)
 {
     AUTO_FREE char *text = NULL;
     size_t len = 0;
-    struct file_owner owner;
+    const struct file_owner root = map_owner(dirfd), *owner = geteuid() == 0 ? &root : NULL;
     int rc = compose(folders, SNI_POSTFIX, &text, &len, err);
     if (rc < 0)
         return rc;
-    if (!has_content(dirfd, MAP, text, len)) {
-        rc = file_replace_as(dirfd, MAP, text, len, 0600, map_owner(dirfd, &owner), err);
+    if (!has_content(dirfd, MAP, text, len) || (len && !is_owned_by(dirfd, MAP, owner))) {
+        rc = file_replace_as(dirfd, MAP, text, len, 0600, owner, err);
         *out_changed = !rc;
     }
     if (!rc && len)
@@ -171,12 +177,4 @@ void sni_render_remove_temporaries(const struct mailcow *m)
 {
     remove_temporary(m->postfix_path, MAP_TEMP);
     remove_temporary(m->dovecot_path, CONF_TEMP);
-}
-
-bool sni_render_exposes_keys(const struct mailcow *m)
-{
-    struct error ignored;
-    struct stat st;
-    AUTO_CLOSE int fd = file_open_dir(AT_FDCWD, m->postfix_path, false, 0, &ignored);
-    return fd >= 0 && find(fd, MAP_DB, &st) && (st.st_mode & 077) && st.st_size > 0;
 }

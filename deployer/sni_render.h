@@ -30,7 +30,4 @@ int sni_render(const struct mailcow *m, int ssl_fd, bool no_postfix, struct sni_
 /* Removes what a crash left half-written in both folders. */
 void sni_render_remove_temporaries(const struct mailcow *m);
 
-/* Whether group or others may read the private keys in sni.map.db. */
-bool sni_render_exposes_keys(const struct mailcow *m);
-
 #endif

@@ -50,7 +50,9 @@ static void knows_the_forms_of_a_wildcard(void **state)
 {
     (void)state;
     assert_string_equal(parsed("*.example.net .example.net"), "*.example.net");
+    assert_string_equal(parsed("example.net *.example.net .example.net"), "example.net *.example.net");
     assert_string_equal(parsed("example.net .example.net *.example.net"), "example.net *.example.net");
+    assert_string_equal(parsed("*.example.net .example.net example.net"), "*.example.net example.net !");
     assert_string_equal(parsed("*.example.net"), "*.example.net !"); /* Postfix has none */
     assert_string_equal(parsed(".example.net"), "*.example.net !");  /* Dovecot has none */
     assert_string_equal(parsed("*.example.net\n.example.net"), "*.example.net !");
@@ -126,13 +128,13 @@ static void gives_each_reader_its_words(void **state)
 
 static void writes_what_all_readers_need(void **state)
 {
-    char a[] = "example.net", b[] = "*.example.net", c[] = "mail.example.com";
+    char a[] = "*.example.net", b[] = "example.net", c[] = "mail.example.com";
     char *names[] = {a, b, c};
     AUTO_FREE char *text = sni_format_domains(names, 3);
     (void)state;
-    assert_string_equal(text, "example.net *.example.net .example.net mail.example.com");
-    assert_string_equal(parsed(text), "example.net *.example.net mail.example.com");
-    AUTO_FREE char *apex = sni_format_domains(names + 1, 1);
+    assert_string_equal(text, "example.net mail.example.com *.example.net .example.net");
+    assert_string_equal(parsed(text), "example.net mail.example.com *.example.net");
+    AUTO_FREE char *apex = sni_format_domains(names, 1);
     assert_string_equal(apex, "*.example.net .example.net");
 }
 
