@@ -108,6 +108,11 @@ static const struct conf_key mailcow_keys[] = {
      .offset = AT(require),
      .accepts = is_name,
      .expected = "host names in lower case, such as mail.example.org"},
+    {.name = "ignore",
+     .type = CONF_LIST,
+     .offset = AT(ignore),
+     .accepts = want_is_id,
+     .expected = "names of folders in mailcow's data/assets/ssl"},
     {.name = "optional",
      .type = CONF_LIST,
      .offset = AT(optional),
@@ -242,6 +247,9 @@ static void check_sni(const struct deploy_conf *s, const char *path, struct prob
         if (!sni->domains.count && is_whole)
             problem_add(problems, "%s: [sni %s]: domains is missing: the names that its certificate is for",
                         path, sni->name);
+        if (deploy_conf_ignores(s, sni->name))
+            problem_add(problems, "%s: [sni %s]: ignore names it, too: it is to be renewed or not", path,
+                        sni->name);
         if (sni->domains.count > WANT_MAX_NAMES)
             problem_add(problems, "%s: [sni %s]: more than %d domains", path, sni->name, WANT_MAX_NAMES);
     }
@@ -294,6 +302,14 @@ struct file_owner deploy_conf_owner(const struct deploy_conf *s)
     return owner;
 }
 
+bool deploy_conf_ignores(const struct deploy_conf *s, const char *name)
+{
+    for (size_t i = 0; i < s->ignore.count; i++)
+        if (strcmp(s->ignore.items[i], name) == 0)
+            return true;
+    return false;
+}
+
 void deploy_conf_free(struct deploy_conf *s)
 {
     free(s->state);
@@ -307,6 +323,7 @@ void deploy_conf_free(struct deploy_conf *s)
     free(s->owner);
     free(s->group);
     conf_list_free(&s->require);
+    conf_list_free(&s->ignore);
     conf_list_free(&s->optional);
     conf_list_free(&s->endpoints);
     for (size_t i = 0; i < s->sni_count; i++) {

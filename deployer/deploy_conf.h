@@ -24,6 +24,7 @@ struct deploy_conf {
     long keep;                 /* generations of a want: the current one and those before it */
     char *mailcow;             /* mailcow's directory */
     struct conf_list require;  /* names that the primary certificate must cover besides MAILCOW_HOSTNAME */
+    struct conf_list ignore;   /* SNI folders that are others' to renew */
     struct conf_list optional; /* services whose container may be missing */
     char *owner, *group;       /* of what is installed, names or numbers; NULL: as it was */
     struct deploy_sni sni[DEPLOY_CONF_SNI_MAX];
@@ -47,6 +48,8 @@ int deploy_conf_read(const char *path, struct deploy_conf *out, struct problems 
 int deploy_conf_defaults(struct deploy_conf *s);
 /* The section [sni NAME], or NULL. */
 const struct deploy_sni *deploy_conf_sni(const struct deploy_conf *s, const char *name);
+/* Whether `ignore` names this folder. */
+bool deploy_conf_ignores(const struct deploy_conf *s, const char *name);
 void deploy_conf_free(struct deploy_conf *s);
 /* Who is to own what is installed; (uid_t)-1 and (gid_t)-1 where nothing is configured. */
 struct file_owner deploy_conf_owner(const struct deploy_conf *s);

@@ -62,7 +62,8 @@ static void reads_every_key(void **state)
     read_conf(&r, *state,
               "[deploy]\nstate = /s\nsocket = /s/s\npush_user = pusher-1\ntrust = /t\nidle = 5m\n"
               "[mailcow]\npath = /m\nrequire = mail.example.org, *.example.net\n    example.com\n"
-              "optional = nginx-mailcow\nowner = 231072\ngroup = daemon\n[docker]\nhost = tcp://a.org:1\ncert_path = /c\n"
+              "ignore = a.org, b\noptional = nginx-mailcow\nowner = 231072\ngroup = daemon\n[docker]\nhost = "
+              "tcp://a.org:1\ncert_path = /c\n"
               "containers = nginx-mailcow=web, nginx-mailcow=web-2\n  dovecot-mailcow=a.b_c\n"
               "[verify]\ntimeout = 1m\nendpoints = smtp://mail.example.org:25, imaps://[::1]\n"
               "login = /l\n");
@@ -75,6 +76,7 @@ static void reads_every_key(void **state)
     assert_string_equal(r.conf.mailcow, "/m");
     assert_int_equal(r.conf.require.count, 3);
     assert_string_equal(r.conf.require.items[2], "example.com");
+    assert_true(deploy_conf_ignores(&r.conf, "b") && !deploy_conf_ignores(&r.conf, "a"));
     assert_string_equal(r.conf.optional.items[0], "nginx-mailcow");
     assert_string_equal(r.conf.docker_host, "tcp://a.org:1");
     assert_string_equal(r.conf.docker_cert_path, "/c");
@@ -146,6 +148,9 @@ static void refuses_sni_sections_that_cannot_be(void **state)
     refused(*state, "[sni a]\n[verify]\n", "deploy.conf: [sni a]: domains is missing");
     refused(*state, "[verify]\n\n[sni a]", "deploy.conf: [sni a]: domains is missing");
     refused(*state, "[sni a]\ndomain = a.org\n", ":2: unknown key domain in [sni]; there are domains");
+    refused(*state, "[mailcow]\nignore = b, a\n[sni a]\ndomains = a.org\n",
+            "deploy.conf: [sni a]: ignore names it, too");
+    refused(*state, "[mailcow]\nignore = a/b\n", ":2: ignore = a/b: expected names of folders");
     refused(*state, "[sni a]\ndomains = a.org\ndomains = b.org\n", ":3: domains is given twice in [sni a]");
 }
 
