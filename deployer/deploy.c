@@ -160,8 +160,10 @@ static int retire(void *ctx, const char *want, struct error *err)
     struct deploy *d = ctx;
     struct pair *p = find_pair(d, want);
     d->has_removed = true;
-    if (p)
+    if (p) {
         p->is_removed = true;
+        p->want->installed[0] = '\0'; /* its names are others' from now on */
+    }
     return sni_retire_folder(d->host->ssl_fd, want, err);
 }
 
@@ -180,10 +182,10 @@ static int remove_folder(void *ctx, const char *want, struct error *err)
     return rc;
 }
 
-/* Writes the file `domains` where the configuration has the last word on it. */
+/* Sees to it that the file `domains` says the want's names, and so that all services serve them. */
 static int write_domains(struct deploy *d, struct pair *p, struct error *err)
 {
-    if (!p->expected[0] || !deploy_conf_sni(d->host->conf, p->want->id))
+    if (is_primary(p) || !p->expected[0])
         return 0;
     int rc = sni_write_domains(d->host->ssl_fd, p->want->id, p->want->names, p->want->name_count, err);
     if (!rc)
@@ -454,19 +456,11 @@ static void open_pairs(struct deploy *d)
     }
 }
 
-static void tell_problems(const struct deploy *d)
-{
-    const char *text = d->host->problems.text;
-    for (; text && *text; text += strcspn(text, "\n"), text += *text == '\n')
-        progress_say(&d->progress, "warning: %.*s", (int)strcspn(text, "\n"), text);
-}
-
 /* Files are right without an engine, too: its containers read them when they start. */
 static void carry_out(struct deploy *d)
 {
     char down[sizeof d->pairs->record.down_before] = "?";
     struct error err;
-    tell_problems(d);
     open_pairs(d);
     limit(d);
     int engine = rollout_survey(d->rollout, &err);

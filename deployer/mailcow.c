@@ -223,6 +223,25 @@ void mailcow_look(int ssl_fd, struct want *want)
     want->not_after = cert_info(c)->not_after;
 }
 
+bool mailcow_holds(int ssl_fd, const char *fingerprint)
+{
+    AUTO_SNI_FOLDERS struct sni_folders folders = {0};
+    struct want want = {.id = WANT_PRIMARY};
+    struct error ignored;
+    mailcow_look(ssl_fd, &want);
+    if (strcmp(want.installed, fingerprint) == 0)
+        return true;
+    if (sni_scan(ssl_fd, &folders, &ignored) < 0)
+        return false;
+    for (size_t i = 0; i < folders.count; i++) {
+        memcpy(want.id, folders.list[i].name, sizeof want.id);
+        mailcow_look(ssl_fd, &want);
+        if (strcmp(want.installed, fingerprint) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* ---- the wants ---- */
 
 static bool has_name(const struct want *want, const char *name)
@@ -277,7 +296,7 @@ static int add_folders(const struct deploy_conf *conf, int ssl_fd, struct want_l
     int rc = sni_scan(ssl_fd, &folders, err);
     for (size_t i = 0; !rc && i < folders.count; i++) {
         const struct sni_folder *folder = &folders.list[i];
-        if (deploy_conf_sni(conf, folder->name))
+        if (deploy_conf_sni(conf, folder->name) || deploy_conf_ignores(conf, folder->name))
             continue;
         if (folder->state == SNI_USED)
             rc = add_sni(out, folder->name, &folder->domains.names, problems, err);

@@ -41,7 +41,7 @@ int mailcow_open_ssl(const struct mailcow *m, struct error *err);
 /*
  * The wants of this mail host with what is installed for each: the primary, covering MAILCOW_HOSTNAME and
  * `require`; one for each [sni NAME], whose folder need not be there yet; one for each other SNI folder that
- * the services read, in their order. ssl_fd: the open SSL folder.
+ * the services read and `ignore` does not name, in their order. ssl_fd: the open SSL folder.
  *
  * A folder that cannot be a want, or that asks for a name that another one asks for already, is left out and
  * told in problems: its certificate is nobody's to renew. A name of the primary may also be one of a folder
@@ -53,6 +53,9 @@ int mailcow_wants(const struct mailcow *m, const struct deploy_conf *conf, int s
 /* Reads again what is installed for a want in its own folder. What cannot be read or parsed counts as
  * nothing: a push replaces it. */
 void mailcow_look(int ssl_fd, struct want *want);
+
+/* Whether the SSL folder or any SNI folder in it, be it a want or not, holds the leaf. */
+bool mailcow_holds(int ssl_fd, const char *fingerprint);
 
 /*
  * The want whose certificate a service (nginx-mailcow, postfix-mailcow, dovecot-mailcow) is to serve when the

@@ -227,7 +227,8 @@ static void check_sni(const struct preflight *p)
     struct error ignored;
     preflight_sni_map(p->host->mailcow.postfix_path, p->out);
     preflight_problems(&p->host->problems, p->out);
-    if (sni_scan(p->host->ssl_fd, &folders, &ignored) == 0)
+    /* a deployment writes such files anew */
+    if (p->opts->check && sni_scan(p->host->ssl_fd, &folders, &ignored) == 0)
         preflight_domains(p->host->mailcow.ssl_path, &folders, p->out);
     for (size_t i = 0; i < p->host->wants.count; i++)
         check_shadow(p, &p->host->wants.list[i]);

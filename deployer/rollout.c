@@ -14,9 +14,8 @@
 #define WAIT_MS    10000
 #define RESTART_MS 60000
 
-/* One thing to ask at every endpoint: a name of a pair, or no name at all. */
+/* One thing to ask at every endpoint: a name of any pair, or none. */
 struct question {
-    size_t pair;
     const char *name; /* NULL: without SNI */
     char wildcard[300];
 };
@@ -32,10 +31,12 @@ struct rollout {
     struct endpoint_list endpoints;
     struct question *questions;
     size_t question_count;
+    size_t *owners; /* services × questions: the pair whose leaf is to be shown */
     /* endpoints × questions; before: what was seen before anything was changed */
     struct verify_cell *now, *before;
     bool has_before;
     bool is_engine_lost;
+    bool skips_sni_map;
     struct verify_result results[ENDPOINT_MAX];
     struct outcome outcome;
     struct rollout_login *login;
@@ -59,33 +60,83 @@ static const char *primary_expected(const struct rollout *r)
 }
 
 /* A wildcard is asked for by a name that it covers. */
-static void ask_name(struct rollout *r, size_t pair, const char *name)
+static void ask_name(struct rollout *r, const char *name)
 {
-    struct question *q = &r->questions[r->question_count++];
-    q->pair = pair;
+    struct question *q = &r->questions[r->question_count];
     q->name = name;
-    if (!name || strncmp(name, "*.", 2) != 0)
-        return;
-    snprintf(q->wildcard, sizeof q->wildcard, "certsync-probe.%s", name + 2);
-    q->name = q->wildcard;
+    if (strncmp(name, "*.", 2) == 0) {
+        snprintf(q->wildcard, sizeof q->wildcard, "certsync-probe.%s", name + 2);
+        q->name = q->wildcard;
+    }
+    for (size_t i = 1; i < r->question_count; i++)
+        if (strcmp(r->questions[i].name, q->name) == 0)
+            return;
+    r->question_count++;
 }
 
 static int prepare_questions(struct rollout *r, struct error *err)
 {
-    size_t room = 1;
+    size_t room = 2;
     for (size_t i = 0; i < r->pair_count; i++)
         room += r->pairs[i].want->name_count;
     r->questions = calloc(room, sizeof *r->questions);
     if (!r->questions)
         return error_memory(err);
-    for (size_t i = 0; i < r->pair_count; i++) {
-        const struct want *want = r->pairs[i].want;
-        if (is_primary(want))
-            ask_name(r, i, NULL);
-        for (size_t n = 0; n < want->name_count; n++)
-            ask_name(r, i, want->names[n]);
-    }
-    return 0;
+    r->question_count = 1; /* without a name */
+    for (size_t i = 0; i < r->pair_count; i++)
+        for (size_t n = 0; n < r->pairs[i].want->name_count; n++)
+            ask_name(r, r->pairs[i].want->names[n]);
+    r->owners = calloc(reload_service_count * r->question_count, sizeof *r->owners);
+    return r->owners ? 0 : error_memory(err);
+}
+
+static bool has_name(const struct rollout *r, const struct want *want, size_t question)
+{
+    const char *name = r->questions[question].name, *dot = name ? strchr(name, '.') : NULL;
+    bool is_wildcard = name == r->questions[question].wildcard;
+    for (size_t i = 0; name && i < want->name_count; i++)
+        if (strcmp(want->names[i], name) == 0 || (is_wildcard && strcmp(want->names[i] + 1, dot) == 0))
+            return true;
+    return false;
+}
+
+/*
+ * Whose leaf a service is to show for a question: that of the folder into which it looks. Not where that has
+ * expired and the primary has the name, too: such a folder is one that was forgotten. pair_count: nobody's.
+ */
+static size_t find_owner(const struct rollout *r, const char *service, size_t question)
+{
+    const struct want *want =
+        mailcow_serves(&r->host->mailcow, &r->host->wants, service, r->questions[question].name);
+    const struct want *primary = want_find(&r->host->wants, WANT_PRIMARY);
+    bool is_forgotten = want->not_after <= time(NULL) && has_name(r, primary, question);
+    if (is_forgotten || (r->skips_sni_map && strcmp(service, POSTFIX) == 0))
+        want = primary;
+    for (size_t i = 0; i < r->pair_count; i++)
+        if (r->pairs[i].want == want && r->pairs[i].expected[0])
+            return i;
+    return r->pair_count;
+}
+
+/* To be called whenever something was installed or removed. */
+static void find_owners(struct rollout *r)
+{
+    for (size_t s = 0; s < reload_service_count; s++)
+        for (size_t q = 0; q < r->question_count; q++)
+            r->owners[s * r->question_count + q] = find_owner(r, reload_services[s].name, q);
+}
+
+static size_t service_index(const char *service)
+{
+    size_t i = 0;
+    while (i < reload_service_count && strcmp(reload_services[i].name, service) != 0)
+        i++;
+    return i;
+}
+
+static size_t owner_of(const struct rollout *r, const struct endpoint *endpoint, size_t question)
+{
+    return r->owners[service_index(endpoint->proto->service) * r->question_count + question];
 }
 
 int rollout_new(struct rollout **out, const struct mailhost *host, const struct pair *pairs,
@@ -114,6 +165,7 @@ void rollout_free(struct rollout *r)
     rollout_login_free(r->login);
     docker_containers_free(&r->containers);
     free(r->questions);
+    free(r->owners);
     free(r->now);
     free(r->before);
     free(r);
@@ -143,6 +195,27 @@ static int find_endpoints(struct rollout *r, struct error *err)
     return rc;
 }
 
+/* As mailcow's start script reads the container's own environment. */
+static bool find_sni_skipped(const struct rollout *r)
+{
+    for (size_t i = 0; i < r->containers.count; i++) {
+        AUTO_DETAILS struct docker_details details = {0};
+        struct error ignored;
+        const char *skip = NULL;
+        if (strcmp(r->containers.list[i].service, "postfix-mailcow") == 0 &&
+            docker_inspect(r->docker, r->containers.list[i].id, &details, &ignored) == 0)
+            skip = docker_env(&details, "SKIP_LETS_ENCRYPT");
+        if (skip && mailcow_is_yes(skip))
+            return true;
+    }
+    return false;
+}
+
+bool rollout_skips_sni_map(const struct rollout *r)
+{
+    return r->skips_sni_map;
+}
+
 int rollout_survey(struct rollout *r, struct error *err)
 {
     const struct deploy_conf *conf = r->host->conf;
@@ -153,6 +226,7 @@ int rollout_survey(struct rollout *r, struct error *err)
         rc = find_endpoints(r, err);
     if (rc < 0)
         return rc;
+    r->skips_sni_map = find_sni_skipped(r);
     size_t cells = r->endpoints.count * r->question_count + 1;
     r->now = calloc(cells, sizeof *r->now);
     r->before = calloc(cells, sizeof *r->before);
@@ -193,21 +267,6 @@ static bool is_up(const struct rollout *r, const struct endpoint *e)
     return false;
 }
 
-bool rollout_skips_sni_map(const struct rollout *r)
-{
-    for (size_t i = 0; i < r->containers.count; i++) {
-        AUTO_DETAILS struct docker_details details = {0};
-        struct error ignored;
-        const char *skip = NULL;
-        if (strcmp(r->containers.list[i].service, "postfix-mailcow") == 0 &&
-            docker_inspect(r->docker, r->containers.list[i].id, &details, &ignored) == 0)
-            skip = docker_env(&details, "SKIP_LETS_ENCRYPT");
-        if (skip && mailcow_is_yes(skip))
-            return true;
-    }
-    return false;
-}
-
 /* ---- asking ---- */
 
 struct batch {
@@ -215,7 +274,10 @@ struct batch {
     struct endpoint_list endpoints;
     size_t places[ENDPOINT_MAX]; /* of the endpoints in the rollout's list */
     struct verify_expectation *expectations;
-    size_t *questions;
+    struct asked {
+        size_t question;
+        size_t owner;
+    } * asked; /* for each expectation */
     size_t count;
     struct verify_cell *cells;
     struct verify_result results[ENDPOINT_MAX];
@@ -226,16 +288,34 @@ static void batch_free(struct batch *b)
     if (!b)
         return;
     free(b->expectations);
-    free(b->questions);
+    free(b->asked);
     free(b->cells);
     free(b);
 }
 CLEANUP_DEFINE(struct batch *, batch_free)
 
+/* Services differ in whose leaf they are to show: one expectation for each owner that there is. */
+static void expect(struct batch *b, size_t question)
+{
+    const struct rollout *r = b->rollout;
+    size_t first = b->count;
+    for (size_t s = 0; s < reload_service_count; s++) {
+        size_t owner = r->owners[s * r->question_count + question], i = first;
+        while (i < b->count && b->asked[i].owner != owner)
+            i++;
+        if (owner == r->pair_count || i < b->count)
+            continue;
+        b->asked[b->count] = (struct asked){.question = question, .owner = owner};
+        b->expectations[b->count++] = (struct verify_expectation){.name = r->questions[question].name,
+                                                                  .fingerprint = r->pairs[owner].expected};
+    }
+}
+
 /* service: only its endpoints, or (not only) all but its; NULL: all. */
 static struct batch *batch_new(const struct rollout *r, const char *service, bool only)
 {
     struct batch *b = calloc(1, sizeof *b);
+    size_t room = r->question_count * reload_service_count;
     if (!b)
         return NULL;
     b->rollout = r;
@@ -245,21 +325,15 @@ static struct batch *batch_new(const struct rollout *r, const char *service, boo
         b->places[b->endpoints.count] = i;
         b->endpoints.list[b->endpoints.count++] = r->endpoints.list[i];
     }
-    b->expectations = calloc(r->question_count + 1, sizeof *b->expectations);
-    b->questions = calloc(r->question_count + 1, sizeof *b->questions);
-    b->cells = calloc(b->endpoints.count * r->question_count + 1, sizeof *b->cells);
-    if (!b->expectations || !b->questions || !b->cells) {
+    b->expectations = calloc(room, sizeof *b->expectations);
+    b->asked = calloc(room, sizeof *b->asked);
+    b->cells = calloc(b->endpoints.count * room + 1, sizeof *b->cells);
+    if (!b->expectations || !b->asked || !b->cells) {
         batch_free(b);
         return NULL;
     }
-    for (size_t q = 0; q < r->question_count; q++) {
-        const char *expected = r->pairs[r->questions[q].pair].expected;
-        if (!expected[0])
-            continue;
-        b->questions[b->count] = q;
-        b->expectations[b->count++] =
-            (struct verify_expectation){.name = r->questions[q].name, .fingerprint = expected};
-    }
+    for (size_t q = 0; q < r->question_count; q++)
+        expect(b, q);
     return b;
 }
 
@@ -271,22 +345,16 @@ static void take_cells(struct rollout *r, const struct batch *b, struct verify_c
         r->results[b->places[i]].endpoint = &r->endpoints.list[b->places[i]];
         memset(&cells[row], 0, r->question_count * sizeof *cells);
         for (size_t e = 0; e < b->count; e++)
-            cells[row + b->questions[e]] = b->cells[i * b->count + e];
+            if (b->cells[i * b->count + e].applies)
+                cells[row + b->asked[e].question] = b->cells[i * b->count + e];
     }
 }
 
-/*
- * Every name of the primary is to be served by it, whatever a folder says. A folder's name is asked for where
- * the service looks into the folder: nginx passes some over.
- */
 static bool applies(void *ctx, const struct endpoint *endpoint, size_t expectation)
 {
     const struct batch *b = ctx;
-    const struct rollout *r = b->rollout;
-    const struct question *q = &r->questions[b->questions[expectation]];
-    const struct pair *p = &r->pairs[q->pair];
-    return is_primary(p->want) || p->is_removed ||
-           mailcow_serves(&r->host->mailcow, &r->host->wants, endpoint->proto->service, q->name) == p->want;
+    const struct asked *asked = &b->asked[expectation];
+    return owner_of(b->rollout, endpoint, asked->question) == asked->owner;
 }
 
 static void tell(const struct rollout *r, const struct verify_result *v)
@@ -311,8 +379,9 @@ static void on_verified(void *ctx, const struct verify_result *v)
 /* Asks the endpoints of batch_new. once: a look, told to nobody. True when all serve what they should. */
 static bool ask(struct rollout *r, const char *service, bool only, bool once, struct verify_cell *cells)
 {
-    CLEANUP(batch_freep) struct batch *b = batch_new(r, service, only);
     struct error err = {0};
+    find_owners(r);
+    CLEANUP(batch_freep) struct batch *b = batch_new(r, service, only);
     int rc = b ? 0 : error_memory(&err);
     if (!rc && !b->endpoints.count && r->endpoints.count)
         return true;
@@ -445,11 +514,19 @@ static bool find_broken(struct rollout *r, bool unreachable)
     return false;
 }
 
+/* A name of a folder that goes stays its concern until others serve it. */
+static bool concerns(const struct rollout *r, size_t pair, size_t endpoint, size_t question)
+{
+    const struct pair *p = &r->pairs[pair];
+    return p->is_removed ? has_name(r, p->want, question)
+                         : owner_of(r, &r->endpoints.list[endpoint], question) == pair;
+}
+
 bool rollout_broke(const struct rollout *r, size_t pair)
 {
     for (size_t i = 0; i < r->endpoints.count; i++)
         for (size_t q = 0; q < r->question_count; q++)
-            if (r->questions[q].pair == pair && is_broken_cell(r, i, q))
+            if (is_broken_cell(r, i, q) && concerns(r, pair, i, q))
                 return true;
     return false;
 }
@@ -458,8 +535,8 @@ bool rollout_lacks(const struct rollout *r, size_t pair)
 {
     for (size_t i = 0; i < r->endpoints.count; i++)
         for (size_t q = 0; q < r->question_count; q++)
-            if (r->questions[q].pair == pair && row_of(r, r->now, i)[q].applies &&
-                row_of(r, r->now, i)[q].state == VERIFY_STALE)
+            if (row_of(r, r->now, i)[q].applies && row_of(r, r->now, i)[q].state == VERIFY_STALE &&
+                concerns(r, pair, i, q))
                 return true;
     return false;
 }
@@ -471,12 +548,9 @@ const char *rollout_broken_text(const struct rollout *r)
 
 /* ---- reload ---- */
 
-static unsigned service_bit(const char *name)
+static unsigned service_bit(const char *service)
 {
-    size_t i = 0;
-    while (i < reload_service_count && strcmp(reload_services[i].name, name) != 0)
-        i++;
-    return 1U << i;
+    return 1U << service_index(service);
 }
 
 static bool is_forbidden(const struct rollout *r, const char *service)
@@ -555,15 +629,7 @@ bool rollout_look(struct rollout *r)
 
 /* ---- the ladder ---- */
 
-static bool is_expected_somewhere(const struct rollout *r, const char *fingerprint)
-{
-    for (size_t i = 0; i < r->pair_count; i++)
-        if (strcmp(r->pairs[i].expected, fingerprint) == 0)
-            return true;
-    return false;
-}
-
-/* Whether a restart may help this endpoint: a leaf of another want is a matter of names, not of memory, and
+/* Whether a restart may help this endpoint: a leaf of another folder is a matter of names, not of memory, and
  * whom Dovecot trusts one of its configuration. */
 static bool needs_restart(const struct rollout *r, size_t endpoint)
 {
@@ -571,7 +637,7 @@ static bool needs_restart(const struct rollout *r, size_t endpoint)
         const struct verify_cell *cell = &row_of(r, r->now, endpoint)[q];
         if (!cell->applies || cell->state == VERIFY_SERVED || cell->state == VERIFY_DISTRUSTED)
             continue;
-        if (cell->state != VERIFY_STALE || !is_expected_somewhere(r, cell->fingerprint))
+        if (cell->state != VERIFY_STALE || !mailcow_holds(r->host->ssl_fd, cell->fingerprint))
             return true;
     }
     return false;
@@ -718,7 +784,7 @@ static size_t short_question(const struct rollout *r, size_t endpoint, size_t pa
     const struct verify_cell *row = row_of(r, r->now, endpoint);
     size_t q = 0;
     for (; q < r->question_count; q++)
-        if (r->questions[q].pair == pair && row[q].applies && row[q].state != VERIFY_SERVED)
+        if (row[q].applies && row[q].state != VERIFY_SERVED && concerns(r, pair, endpoint, q))
             break;
     return q;
 }

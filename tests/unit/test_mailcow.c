@@ -345,13 +345,13 @@ static void wants_a_certificate_for_each_folder(void **state)
     const struct deploy_conf conf = {.sni_count = 0};
     AUTO_PROBLEMS struct problems problems = {0};
     make_sni(d, "mail.example.net", "mail.example.net *.example.com .example.com\n");
-    make_sni(d, "mail.example.org", "mail.example.org"); /* as the built-in ACME has left it */
+    make_sni(d, "mail.example.com", "mail.example.com");
     make_folder(d, "backups");
     make_folder(d, "half");
     write_text(d, "half/cert.pem", "pem");
     assert_string_equal(wants_of(d, &conf, &problems), "primary: mail.example.org\n"
-                                                       "mail.example.net: mail.example.net *.example.com\n"
-                                                       "mail.example.org: mail.example.org\n");
+                                                       "mail.example.com: mail.example.com\n"
+                                                       "mail.example.net: mail.example.net *.example.com\n");
     assert_int_equal(problems.count, 0);
 }
 
@@ -391,6 +391,40 @@ static void leaves_out_and_tells_what_cannot_be_a_want(void **state)
     assert_has(problems.text, "SNI folder second: c.org belongs to first already: it is left out");
     assert_has(problems.text, "SNI folder third: a.org belongs to new already: it is left out");
     assert_has(problems.text, "SNI folder unusable: domains: not a host name: e.org;");
+}
+
+static void leaves_to_others_what_it_is_told_to(void **state)
+{
+    const struct directory *d = *state;
+    char used[] = "a", bad[] = "b";
+    char *items[] = {used, bad, NULL};
+    const struct deploy_conf conf = {.ignore = {.items = items, .count = 2}};
+    AUTO_PROBLEMS struct problems problems = {0};
+    make_sni(d, "a", "a.org");
+    make_sni(d, "b", "no_name");
+    make_sni(d, "c", "a.org");
+    assert_string_equal(wants_of(d, &conf, &problems), "primary: mail.example.org\nc: a.org\n");
+    assert_int_equal(problems.count, 0);
+}
+
+static void knows_whether_any_folder_holds_a_leaf(void **state)
+{
+    const struct directory *d = *state;
+    struct want want = {.id = "x"};
+    char pem[4096];
+    EVP_PKEY *key = make_key();
+    cert_pem(&(struct cert_spec){.names = "DNS:a.org", .from = -10 * DAY, .until = 10 * DAY}, key, pem,
+             sizeof pem);
+    EVP_PKEY_free(key);
+    make_sni(d, "x", "no_name");
+    make_sni(d, "y", "a.org");
+    write_text(d, "x/cert.pem", pem);
+    mailcow_look(d->fd, &want);
+    assert_true(mailcow_holds(d->fd, want.installed));
+    assert_int_equal(renameat(d->fd, "x/cert.pem", d->fd, "cert.pem"), 0);
+    assert_true(mailcow_holds(d->fd, want.installed));
+    assert_int_equal(unlinkat(d->fd, "cert.pem", 0), 0);
+    assert_false(mailcow_holds(d->fd, want.installed));
 }
 
 static void looks_into_the_folder_of_the_want(void **state)
@@ -486,6 +520,8 @@ int main(void)
         WITH_DIRECTORY(wants_a_certificate_for_each_folder),
         WITH_DIRECTORY(prefers_a_section_to_the_file),
         WITH_DIRECTORY(leaves_out_and_tells_what_cannot_be_a_want),
+        WITH_DIRECTORY(leaves_to_others_what_it_is_told_to),
+        WITH_DIRECTORY(knows_whether_any_folder_holds_a_leaf),
         WITH_DIRECTORY(looks_into_the_folder_of_the_want),
         cmocka_unit_test(knows_which_certificate_a_service_serves),
     };
