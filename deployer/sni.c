@@ -377,23 +377,6 @@ static bool is_folder_name(const char *name)
     return want_is_id(name) && *name != '.' && strcmp(name, WANT_PRIMARY) != 0;
 }
 
-int sni_make_folder(int ssl_fd, const char *name, struct error *err)
-{
-    struct stat st;
-    if (!is_folder_name(name))
-        return not_a_folder(name, err);
-    if (fstat(ssl_fd, &st) < 0)
-        return error_errno(err, "SSL folder", "stat");
-    if (mkdirat(ssl_fd, name, 0755) < 0 && errno != EEXIST)
-        return error_errno(err, name, "make the folder");
-    AUTO_CLOSE int dirfd = file_open_dir(ssl_fd, name, false, 0, err);
-    if (dirfd < 0)
-        return err->code;
-    if (geteuid() == 0 && fchown(dirfd, st.st_uid, st.st_gid) < 0)
-        return error_errno(err, name, "chown");
-    return file_sync_dir(ssl_fd, "SSL folder", err);
-}
-
 /* Whether its file says these names, in whatever order and form, and so that every service serves them. */
 static bool says(int dirfd, char *const *names, size_t count)
 {

@@ -4,11 +4,10 @@
  * container, which only its own /bootstrap.py writes (deployer/reload.h).
  *
  * A folder without one of the three files is inert: no start script reads it. So the order is
- *   adding    sni_make_folder, the pair, sni_write_domains; sni_render, reload, verify;
- *   removing  sni_retire_folder (domains goes; the pair stays, since configurations still name it);
- * sni_render, reload, verify that its names are served by others; then sni_remove_folder. Each of these can
- * be done again after a crash. The pair must not go first: while a configuration names a missing file, nginx
- * refuses every reload and Dovecot keeps all that it had, its primary certificate too.
+ *   adding: the folder with its pair (deployer/install.h), sni_write_domains, sni_render, reload, verify;
+ *   removing: sni_retire_folder (only domains goes), sni_render, reload, verify, sni_remove_folder.
+ * Each of these can be done again after a crash. The pair must not go first: while a configuration names a
+ * missing file, nginx refuses every reload and Dovecot keeps all that it had, its primary certificate too.
  *
  * acme-mailcow can write in the SSL folder: nothing here follows a symbolic link.
  */
@@ -23,9 +22,8 @@
 /* ---- the file `domains` ---- */
 
 struct sni_domains {
-    struct conf_list
-        names;    /* as wants have them: lower case, `*.x` also where only `.x` is said; each once */
-    bool uniform; /* Postfix, Dovecot and nginx all serve every one of them */
+    struct conf_list names; /* as wants have them: lower case, `*.x` also for a mere `.x`; each once */
+    bool uniform;           /* Postfix, Dovecot and nginx all serve every one of them, and no other */
 };
 
 /* Whose start script reads it. */
@@ -80,9 +78,6 @@ int sni_compare(const char *a, const char *b);
 int sni_scan(int ssl_fd, struct sni_folders *out, struct error *err);
 void sni_folders_free(struct sni_folders *folders);
 #define AUTO_SNI_FOLDERS CLEANUP(sni_folders_free)
-
-/* Makes the folder, with the owner of the SSL folder; it may be there. */
-int sni_make_folder(int ssl_fd, const char *name, struct error *err);
 
 /*
  * Replaces the folder's file `domains` by what sni_format_domains makes of the names. SNI_SAME: it says just

@@ -258,16 +258,13 @@ static void refuses_domains_that_are_no_text(void **state)
 static char net[] = "example.net", wild[] = "*.example.net";
 static char *const names[] = {net, wild};
 
-static void makes_a_folder_and_its_domains(void **state)
+static void writes_domains(void **state)
 {
     struct directory *d = *state;
     struct error err = {0};
     struct stat st;
     assert_true(sni_write_domains(d->fd, "x", names, 2, &err) < 0);
-    assert_int_equal(sni_make_folder(d->fd, "x", &err), 0);
-    assert_int_equal(sni_make_folder(d->fd, "x", &err), 0);
-    assert_int_equal(fstatat(d->fd, "x", &st, 0), 0);
-    assert_int_equal(st.st_mode & 07777, 0755);
+    make_folder(d, "x");
     assert_int_equal(sni_write_domains(d->fd, "x", names, 2, &err), 0);
     assert_string_equal(read_text_of(d, "x/domains"), "example.net *.example.net .example.net");
     assert_int_equal(fstatat(d->fd, "x/domains", &st, 0), 0);
@@ -366,15 +363,13 @@ static void touches_nothing_but_folders_of_its_kind(void **state)
     struct directory *d = *state;
     struct error err = {0};
     for (size_t i = 0; i < COUNT(wrong); i++) {
-        assert_int_equal(sni_make_folder(d->fd, wrong[i], &err), E_FAILED);
-        assert_has(err.text, "not the name of an SNI folder: ");
         assert_int_equal(sni_write_domains(d->fd, wrong[i], names, 2, &err), E_FAILED);
+        assert_has(err.text, "not the name of an SNI folder: ");
         assert_int_equal(sni_retire_folder(d->fd, wrong[i], &err), E_FAILED);
         assert_int_equal(sni_remove_folder(d->fd, wrong[i], &err), E_FAILED);
     }
     make_sni(d, "real", "a.org");
     assert_int_equal(symlinkat("real", d->fd, "link"), 0);
-    assert_true(sni_make_folder(d->fd, "link", &err) < 0);
     assert_true(sni_write_domains(d->fd, "link", names, 2, &err) < 0);
     assert_true(sni_retire_folder(d->fd, "link", &err) < 0);
     assert_true(sni_remove_folder(d->fd, "link", &err) < 0);
@@ -405,7 +400,7 @@ int main(void)
         WITH_DIRECTORY(tells_folders_that_are_no_wants),
         WITH_DIRECTORY(follows_no_links),
         WITH_DIRECTORY(refuses_domains_that_are_no_text),
-        WITH_DIRECTORY(makes_a_folder_and_its_domains),
+        WITH_DIRECTORY(writes_domains),
         WITH_DIRECTORY(writes_domains_only_where_they_differ),
         WITH_DIRECTORY(retires_a_folder_and_removes_it),
         WITH_DIRECTORY(removes_what_is_left_of_a_folder),
