@@ -742,8 +742,10 @@ static bool is_served(const struct rollout *r)
 static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
 {
     reload_all(r, level);
-    if (!restart_forbidden(r))
-        return ROLLOUT_BROKEN;
+    if (!restart_forbidden(r)) { /* what cannot be restarted still shows the old leaf, and works */
+        ask(r, NULL, true, true, r->now);
+        return find_broken(r, true) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
+    }
     if (ask(r, DOVECOT, false, false, r->now) && is_served(r))
         return r->outcome.result > OUTCOME_DEPLOYED ? ROLLOUT_SHORT : ROLLOUT_SERVED;
     if (!look_at_containers(r))

@@ -194,7 +194,7 @@ def test_without_commands_the_services_are_restarted(product, case):
         after = {service: life(product, service) for service in SERVICES}
         assert all(after[service] > before[service] for service in SERVICES)
         order = sorted(SERVICES, key=after.get)
-        assert order == ["postfix-mailcow", "dovecot-mailcow", "nginx-mailcow"]
+        assert order == ["dovecot-mailcow", "postfix-mailcow", "nginx-mailcow"]
         for one, other in zip(order, order[1:]):
             assert after[one][1] < after[other][0], f"{other} was stopped before {one} had started"
         assert product.deploy().returncode == DONE
