@@ -1,4 +1,4 @@
-"""`python3 -m tests.torture [--json FILE] [PART …]`: every point of every part, and what became of them."""
+"""`python3 -m tests.torture [--every N] [--json FILE] [PART …]`: every point of every part, and what became of them."""
 from __future__ import annotations
 
 import argparse
@@ -36,30 +36,30 @@ def count(tally: Tally, outcomes: Iterable, total: int = 0) -> Tally:
     return tally
 
 
-def deployment(which: type, kind: str, lab: Lab) -> Tally:
+def deployment(which: type, kind: str, lab: Lab, every: int) -> Tally:
     with deployer.Torture(lab, which) as torture:
-        points = list(deployer.KINDS[kind](torture))
+        points = list(deployer.KINDS[kind](torture))[::every]
         return count(Tally(which.name, kind), (torture.run(*point) for point in points), len(points))
 
 
-def power_cut(which: type, sort: str, lab: Lab) -> Tally:
+def power_cut(which: type, sort: str, lab: Lab, _: int) -> Tally:
     with powercut.PowerCut(lab, which) as power:
         outcomes = power.run(sort)
         return count(Tally(which.name, f"power-cut-{sort}"), outcomes, len(outcomes))
 
 
-def pushing(kind: str, lab: Lab) -> Tally:
+def pushing(kind: str, lab: Lab, every: int) -> Tally:
     with pusher.Torture(lab) as torture:
-        points = list(pusher.KINDS[kind](torture))
+        points = list(pusher.KINDS[kind](torture))[::every]
         return count(Tally("pusher", kind), (torture.run(*point) for point in points), len(points))
 
 
-def cutting(kind: str, lab: Lab) -> Tally:
+def cutting(kind: str, lab: Lab, every: int) -> Tally:
     with cuts.Cuts(lab) as link:
-        return count(Tally("stream", f"cut-{kind}"), cuts.KINDS[kind](link))
+        return count(Tally("stream", f"cut-{kind}"), cuts.KINDS[kind](link, every))
 
 
-PARTS: dict[str, Callable[[Lab], Tally]] = {
+PARTS: dict[str, Callable[[Lab, int], Tally]] = {
     **{f"{which.name}/{kind}": partial(deployment, which, kind) for which, kinds in DEPLOYMENTS.items() for kind in kinds},
     **{f"{which.name}/power-cut-{sort}": partial(power_cut, which, sort)
        for which in POWER_CUTS for sort in (powercut.LATE, powercut.EARLY)},
@@ -68,13 +68,13 @@ PARTS: dict[str, Callable[[Lab], Tally]] = {
 }
 
 
-def run(names: Iterable[str], keep: Callable[[list[dict]], None]) -> list[dict]:
-    """keep: takes the counts each time that a part is done."""
+def run(names: Iterable[str], every: int, keep: Callable[[list[dict]], None]) -> list[dict]:
+    """every: of so many points only one; keep: takes the counts each time that a part is done."""
     rows = []
     with Lab() as lab:
         lab.install()
         for name in names:
-            rows.append(PARTS[name](lab).counts())
+            rows.append(PARTS[name](lab, every).counts())
             keep(rows)
     return rows
 
@@ -82,6 +82,7 @@ def run(names: Iterable[str], keep: Callable[[list[dict]], None]) -> list[dict]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.torture", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of: {' '.join(PARTS)}; all by default")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only one of N points")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the counts go")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
@@ -93,7 +94,7 @@ def main() -> int:
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
-    rows = run(options.parts or PARTS, keep)
+    rows = run(options.parts or PARTS, options.every, keep)
     for row in rows:
         print(" ".join(f"{key}={value}" for key, value in row.items() if key != "failures"))
     return int(any(row["problems"] for row in rows))

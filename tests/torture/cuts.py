@@ -63,7 +63,7 @@ class Cuts(Torture):
     def said(self) -> bytes:
         return HELLO + put(self.new.pem) + b"DEPLOY\n"
 
-    def socket_up(self, step: int = 1) -> Iterator[Outcome]:
+    def socket_up(self, step: int) -> Iterator[Outcome]:
         """Nothing is deployed before the last byte, and all of it with it."""
         self.renew()
         said = self.said()
@@ -79,7 +79,7 @@ class Cuts(Torture):
             yield outcome
         yield self.push(Outcome("a push after all of these"))
 
-    def socket_down(self, step: int = STEP) -> Iterator[Outcome]:
+    def socket_down(self, step: int) -> Iterator[Outcome]:
         """The client leaves after so many bytes of the answer: what has begun goes on."""
         length = 0
         whole = False
@@ -101,7 +101,7 @@ class Cuts(Torture):
 
     # Between the hosts
 
-    def ssh(self, direction: str, step: int = STEP) -> Iterator[Outcome]:
+    def ssh(self, direction: str, step: int) -> Iterator[Outcome]:
         length = 0
         whole = False
         while not whole:
@@ -126,5 +126,5 @@ class Cuts(Torture):
         return self.timed(outcome, begin)
 
 
-KINDS = {"socket-up": Cuts.socket_up, "socket-down": Cuts.socket_down,
-         "ssh-up": lambda cuts: cuts.ssh("up"), "ssh-down": lambda cuts: cuts.ssh("down")}
+KINDS = {"socket-up": lambda cuts, every: cuts.socket_up(every), "socket-down": lambda cuts, every: cuts.socket_down(STEP * every),
+         "ssh-up": lambda cuts, every: cuts.ssh("up", STEP * every), "ssh-down": lambda cuts, every: cuts.ssh("down", STEP * every)}
