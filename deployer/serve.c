@@ -19,6 +19,9 @@
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 
+#define STARTS                                                                                               \
+    8 /* sessions of pushers that are started before the next look at the socket: an operator may be there   \
+       */
 #define LOOK_MS       100   /* while somebody waits, to see whose turn is over */
 #define CROWD_LOG_MS  60000 /* between two complaints of a crowd */
 #define SERVE_MAX_ALL (SERVE_MAX_PUSHERS + SERVE_MAX_OPERATORS)
@@ -219,7 +222,7 @@ static void admit(struct daemon *d, int fd)
 static void accept_sessions(struct daemon *d)
 {
     int fd;
-    for (int i = 0; i < SERVE_MAX_ALL && (fd = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0; i++)
+    for (int i = 0; i < WAITING_MAX && (fd = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0; i++)
         admit(d, fd);
     d->last_used_ms = clock_ms();
 }
@@ -260,19 +263,27 @@ static size_t count_told(const struct daemon *d)
     return n;
 }
 
-static void give_turns(struct daemon *d)
+static void end_idle(struct daemon *d)
 {
     struct child *idle;
-    int fd;
-    while (has_room(d, ROLE_PUSHER) && (fd = waiting_take(&d->waiting)) >= 0)
-        start_session(d, fd, ROLE_PUSHER);
-    waiting_tidy(&d->waiting);
-    turns_set_crowded(d->turns, d->waiting.count > 0);
     for (size_t told = count_told(d); told < d->waiting.count && (idle = find_idle(d)); told++) {
         complain_of_crowd(d);
         kill(idle->pid, SIGTERM);
         idle->told = true;
     }
+}
+
+static void give_turns(struct daemon *d)
+{
+    int fd;
+    for (int i = 0; i < STARTS && has_room(d, ROLE_PUSHER) && (fd = waiting_take(&d->waiting)) >= 0; i++)
+        start_session(d, fd, ROLE_PUSHER);
+    bool full = !has_room(d, ROLE_PUSHER);
+    if (full)
+        waiting_tidy(&d->waiting);
+    turns_set_crowded(d->turns, full && d->waiting.count);
+    if (full)
+        end_idle(d);
 }
 
 static void forget_child(struct daemon *d, pid_t pid, int status)
@@ -341,7 +352,7 @@ static bool is_over(const struct daemon *d)
 static int wait_ms(const struct daemon *d)
 {
     if (d->waiting.count)
-        return LOOK_MS;
+        return has_room(d, ROLE_PUSHER) ? 0 : LOOK_MS;
     if (!d->opts->idle || count_children(d, ROLE_NONE))
         return -1;
     return clock_left_ms(end_ms(d));

@@ -76,3 +76,13 @@ def status(lab: Lab) -> float:
 
 def reconcile(lab: Lab) -> float:
     return timed(lambda: lab.deploy(timeout=150))
+
+
+def measure(lab: Lab, conduct: str, count: int, by_ssh: bool = False, runs: int = 5) -> dict[str, object]:
+    """Seconds of each, idle and while the crowd is there."""
+    each = {"push": push, "status": status, "reconcile": reconcile}
+    idle = {name: [run(lab) for _ in range(runs)] for name, run in each.items()}
+    with crowd(lab, conduct, count, by_ssh) as result:
+        crowded = {name: [run(lab) for _ in range(runs)] for name, run in each.items()}
+    return {"conduct": conduct, "connections_held": count, "connections_made": result.seen["connections"], "idle": idle,
+            "crowded": crowded}

@@ -417,6 +417,16 @@ def test_an_activated_daemon_does_not_exit_under_a_session(product):
     assert daemon.wait(10) == DONE
 
 
+def test_an_activated_daemon_remembers_a_forced_push(product):
+    """Or a thief would only have to wait for its end to have the services reloaded again."""
+    product.write_deploy_conf({"deploy": {"idle": "1s"}})
+    daemon = activate(product)
+    deployed(product)
+    assert product.push("--force").returncode == DONE
+    with pytest.raises(subprocess.TimeoutExpired):
+        daemon.wait(4)
+
+
 def test_serve_needs_a_socket(product):
     result = product.deploy("serve")
     assert result.returncode == USAGE and "--socket" in result.stderr

@@ -17,6 +17,7 @@ from tests.lab.make import BUILD, REPOSITORY, make
 
 MAN, CONF, SYSTEMD = REPOSITORY / "docs/man", REPOSITORY / "conf", REPOSITORY / "systemd"
 PROTOCOL, ARCHITECTURE = REPOSITORY / "docs/protocol.md", REPOSITORY / "docs/architecture.md"
+SECURITY = REPOSITORY / "docs/security.md"
 README = REPOSITORY / "README.md"
 PROGRAMS = ("mailcow-cert-push", "mailcow-cert-deploy")
 UNITS = sorted(p.name for p in SYSTEMD.iterdir() if p.is_file())
@@ -348,7 +349,7 @@ def test_limits_are_those_of_the_code():
                               ("deployer/serve.h", "SERVE_MAX_PUSHERS", "256 pushers"),
                               ("deployer/waiting.h", "WAITING_MAX", "1024 more"), ("deployer/session.h", "SESSION_HELLO_MS", "15 s"),
                               ("deployer/turn.h", "TURN_SILENT_MS", "1 s"), ("deployer/turn.h", "TURN_BUNDLE_MS", "3 s"),
-                              ("deployer/turn.h", "TURN_NEXT_MS", "3 s"), ("deployer/serve.h", "SERVE_MAX_OPERATORS", "8 operators"),
+                              ("deployer/turn.h", "TURN_NEXT_MS", "3 s"), ("deployer/turn.h", "TURN_REPEAT_MS", "5 min"), ("deployer/serve.h", "SERVE_MAX_OPERATORS", "8 operators"),
                               ("deployer/receive.c", "IDLE_MS", "300 s"), ("deployer/receive.c", "TOTAL_SEC", "20 min"),
                               ("pusher/pass.c", "SESSION_MS", "10 min"), ("deployer/operator.c", "SESSION_MS", "15 min")):
         value = re.search(rf"#define {name}\b[\s\\]*\(?([\d *]+)", (REPOSITORY / file).read_text())[1]
@@ -368,3 +369,32 @@ def test_every_file_is_in_the_architecture():
     files = {p.name for folder in ("common", "pusher", "deployer") for p in (REPOSITORY / folder).glob("*.c")}
     assert sorted(name for name in files if f"`{name}`" not in text) == []
     assert sorted(name for name in re.findall(r"`(?:\w+/)?(\w+\.c)`", text) if name not in files) == []
+
+
+# Security
+
+
+def threats() -> list[list[str]]:
+    """The rows of the table: who, threat, what stops it, where, test."""
+    table = SECURITY.read_text().split("## Threats")[1].split("## ")[0]
+    rows = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines() if row.startswith("| ")]
+    return rows[1:]
+
+
+def defines(path: Path, test: str) -> bool:
+    """Whether the file has that test, and runs it."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        return f"\ndef {test}(" in text
+    return f"static void {test}(void **state)" in text and len(re.findall(rf"\b{test}\b", text)) > 1
+
+
+def test_every_threat_has_a_test_that_exists():
+    rows = threats()
+    assert len(rows) > 25
+    for who, threat, _, where, tests in rows:
+        named = re.findall(r"`(\w+/\w+\.(?:py|c))::(\w+)`", tests)
+        assert named and tests.count("`") == 2 * len(named), threat
+        assert [f"{file}::{test}" for file, test in named if not defines(REPOSITORY / "tests" / file, test)] == [], threat
+        assert [path for path in re.findall(r"`([^`]+)`", where) if not (REPOSITORY / path).is_file()] == [], threat
+        assert who in re.sub(r"[*\n-]", " ", SECURITY.read_text().split("## Threats")[0]).lower(), threat

@@ -18,12 +18,15 @@ import pytest
 
 from tests.lab.host import PYTHON, wait_for
 from tests.lab.lab import DEPLOY_STATE, DEPLOYER_LOG, ETC, HOSTNAME, KEY, NAMES, SOCKET, USER, Lab
+from tests.lab.mailcow import SSL
 from tests.lab.make import REPOSITORY
-from tests.lab.pki import CA
+from tests.lab.pki import CA, Bundle
 from tests.lab.sshd import COMMAND
-from tests.system.checks import DONE, Untouched, assert_deployed, assert_works_again, generations, sessions, undisturbed
+from tests.system.checks import TEMPORARY as LATER
+from tests.system.checks import (DONE, FAILED, Untouched, assert_deployed, assert_works_again, describe, generations, sessions,
+                                 undisturbed)
 from tests.system.crowds import CONDUCTS, crowd, push, reconcile, status
-from tests.system.protocol import HELLO, connect, greeted, parse, put, relay
+from tests.system.protocol import HELLO, Reply, connect, greeted, parse, put, relay
 
 SLOW = "CERTSYNC_SLOW_TESTS" in os.environ
 CROWD = 1000 if SLOW else 400  # more than there may be sessions (256)
@@ -234,6 +237,51 @@ def test_generations_are_bounded(product):
         assert len(generations(product)) <= 6
 
 
+def forced(lab: Lab, *bundles: Bundle) -> Reply:
+    """The verdict of DEPLOY force by the push account."""
+    with relay(lab) as session:
+        greeted(session)
+        session.send(HELLO)
+        for bundle in bundles:
+            assert session.ask(put(bundle.pem)).code in (250, 251)
+        return session.ask("DEPLOY force")
+
+
+def reloads(verdict: Reply) -> int:
+    return sum(line.startswith("reloaded ") for line in verdict.progress)
+
+
+def test_services_are_reloaded_only_so_often_for_nothing_new(product):
+    """By the push account; the operator may."""
+    new = assert_works_again(product)
+    assert reloads(forced(product, new)) == 3
+    for _ in range(3):
+        verdict = forced(product, new)
+        assert verdict.code == 251 and reloads(verdict) == 0, verdict
+        assert [line for line in verdict.progress if line.startswith("warning: it brings nothing new")]
+    for _ in range(2):
+        assert "reloaded" in product.deploy("--force", "-v").stdout
+    newer = product.issue()
+    assert reloads(forced(product, newer)) == 3
+    assert_deployed(product, newer)
+
+
+def test_services_are_not_restarted_again_and_again_for_nothing_new(product):
+    """Where an endpoint does not serve, asking again and again does no more than asking once."""
+    new = assert_works_again(product)
+    product.write_deploy_conf({"verify": {"endpoints": "imaps://127.0.0.1:993, imaps://127.0.0.1:9", "timeout": "5s"}})
+    product.start_deployer()
+    verdicts = []
+    for _ in range(3):
+        with relay(product) as session:
+            greeted(session)
+            assert session.ask(HELLO, put(new.pem)).code == 251
+            verdicts.append(session.ask("DEPLOY"))
+    assert reloads(verdicts[0]) > 0 and all(verdict.code >= 400 for verdict in verdicts)
+    assert [reloads(verdict) for verdict in verdicts[1:]] == [0, 0]
+    assert "a short while ago" in verdicts[1].text
+
+
 # ---- a crowd at the socket
 
 
@@ -247,6 +295,15 @@ def test_a_crowd_keeps_nobody_out(product, conduct):
     wait_for(lambda: not sessions(product), "the crowd's sessions have ended", 120)
     assert status(product) < 5
     assert_works_again(product)
+
+
+def test_who_brings_nothing_new_again_and_again_keeps_nobody_out(product):
+    """The proxy host itself is his: he has what is installed, and has it deployed as often as he can."""
+    new = assert_works_again(product)
+    with crowd(product, "deploying", CROWD, bundle=new):
+        assert status(product) < 10
+        assert reconcile(product) < 60
+        assert push(product) < 120
 
 
 def test_a_crowd_through_sshd_keeps_nobody_out(product):
@@ -322,6 +379,119 @@ def test_a_push_in_pieces_goes_through_where_nobody_waits(product):
         assert session.reply().code == 250
         assert session.reply().code == 250
     assert_deployed(product, new)
+
+
+# ---- mailcow's SSL folder, which acme-mailcow may write as well
+
+VICTIM = "/root/victim"
+TEMPORARY = (".cert.pem.certsync", ".key.pem.certsync")
+
+
+class Bystanders:
+    """Files elsewhere that a link in the SSL folder leads to: within it they may not change."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        for name in ("cert.pem", "key.pem", "domains", "file"):
+            lab.mail.write(f"{VICTIM}/{name}", "not yours\n" if name != "domains" else "shop.example.org", 0o600)
+
+    def look(self) -> dict[str, tuple]:
+        folder = self.lab.mail.path(VICTIM)
+        return {".": describe(folder)} | {path.name: describe(path) for path in sorted(folder.iterdir())}
+
+    def __enter__(self) -> None:
+        self.before = self.look()
+
+    def __exit__(self, *_) -> None:
+        assert self.look() == self.before
+
+
+@pytest.mark.parametrize("name", TEMPORARY)
+def test_a_planted_link_is_not_written_through(product, name):
+    os.symlink(f"{VICTIM}/file", product.mail.path(f"{SSL}/{name}"))
+    with Bystanders(product):
+        new = assert_works_again(product)
+    assert_deployed(product, new)
+    assert not product.mail.exists(f"{SSL}/{name}")
+
+
+@pytest.mark.parametrize("name", [*TEMPORARY, "cert.pem", "key.pem"])
+@pytest.mark.parametrize("plant", [os.mkdir, os.mkfifo, lambda path: os.symlink(f"{VICTIM}/file", path)], ids=["folder", "fifo", "link"])
+def test_what_is_planted_in_the_way_is_told_and_not_used(product, name, plant):
+    path = product.mail.path(f"{SSL}/{name}")
+    path.unlink(missing_ok=True)
+    plant(path)
+    product.renew()
+    with Bystanders(product):
+        result = product.push(timeout=60)
+        status(product)
+    assert result.returncode == DONE or name in result.stderr, result
+    path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    assert_works_again(product)
+
+
+def shop(lab: Lab) -> None:
+    """An SNI folder, deployed once."""
+    lab.write_deploy_conf({"sni shop": {"domains": "shop.example.org"}})
+    lab.start_deployer()
+    with relay(lab) as session:
+        greeted(session)
+        assert session.ask(HELLO, put(lab.issue("shop.example.org").pem, want="shop")).code == 250
+        assert session.ask("DEPLOY").code == 250
+    assert lab.mail.exists(f"{SSL}/shop/domains")
+
+
+def test_a_folder_that_is_a_link_is_no_want(product):
+    shop(product)
+    folder = product.mail.path(f"{SSL}/shop")
+    folder.rename(folder.with_name(".shop.away"))
+    with Bystanders(product):
+        folder.symlink_to(VICTIM)
+        with relay(product) as session:
+            session.reply()
+            with contextlib.suppress(BrokenPipeError):
+                session.send(HELLO, put(product.issue("shop.example.org").pem, want="shop"), "DEPLOY force")
+            assert all(reply.code >= 400 or reply.code == 250 and "judged" in reply.text for reply in iter(session.reply, None))
+        product.deploy("--force")
+    folder.unlink()
+    folder.with_name(".shop.away").rename(folder)
+
+
+SWAP = """
+import ctypes, os, sys
+renameat2 = ctypes.CDLL(None).renameat2
+os.chdir(sys.argv[1])
+victim = sys.argv[2]
+def plant(target, name):
+    for twice in range(2):
+        if not os.path.lexists(".planted"):
+            os.symlink(target, ".planted")
+        renameat2(-100, b".planted", -100, name.encode(), 2)  # RENAME_EXCHANGE: there at one moment, back at the next
+    if os.path.islink(name):
+        os.unlink(name)
+while True:
+    for name in (".key.pem.certsync", ".cert.pem.certsync", "key.pem", "cert.pem", "shop/.key.pem.certsync", "shop/key.pem",
+                 "shop/.domains.tmp", "shop/domains"):
+        try:
+            plant(victim + "/file", name)
+            plant(victim, "shop")
+        except OSError:
+            pass
+"""
+
+
+def test_what_changes_in_mid_deployment_leads_nowhere_else(product):
+    """Somebody who may write there swaps files and the folder of a deployment for links, as fast as he can."""
+    shop(product)
+    with Bystanders(product):
+        swapping = product.mail.popen([PYTHON, "-I", "-c", SWAP, SSL, VICTIM], stdin=subprocess.DEVNULL)
+        outcomes = {product.deploy("--force", timeout=150).returncode for _ in range(15)}
+        assert swapping.poll() is None
+        swapping.stop(signal.SIGKILL)
+    assert outcomes <= {DONE, FAILED, LATER}
+    product.reset()
+    product.start_deployer()
+    assert_works_again(product)
 
 
 # ---- the log

@@ -12,7 +12,7 @@ from typing import Callable, Iterable
 
 from tests.lab.lab import Lab
 
-from . import cuts, deployer, powercut, pusher, scenario
+from . import crowd, cuts, deployer, powercut, pusher, scenario
 from .outcome import Tally
 
 # scenario -> kinds of points
@@ -65,6 +65,7 @@ PARTS: dict[str, Callable[[Lab, int], Tally]] = {
        for which in POWER_CUTS for sort in (powercut.LATE, powercut.EARLY)},
     **{f"pusher/{kind}": partial(pushing, kind) for kind in pusher.KINDS},
     **{f"stream/cut-{kind}": partial(cutting, kind) for kind in cuts.KINDS},
+    **{f"crowd/{kind}": partial(crowd.run, kind) for kind in crowd.KINDS},
 }
 
 
