@@ -183,6 +183,17 @@ system: ## the system tests, on the lab's real sshd, Docker Engine, Postfix, Dov
 	t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
 	CERTSYNC_LAB_MAKE="O=$(O)/$(if $(SANITIZE),lab-san SANITIZE=1,lab)" $(PYTHON) -m pytest -q -n $(LABS) --dist loadfile --basetemp="$$t/t" $(TESTS)
 
+# EVERY=10 takes one of ten points: all of them are some thousand, and take hours.
+EVERY ?= 1
+TORTURE = CERTSYNC_LAB_MAKE="O=$(O)/lab" $(PYTHON) -m tests.torture --every $(EVERY) --json $(O)/torture.json
+.PHONY: torture
+torture: packages ## kill, fail and cut a deployment at each of its system calls; crowds; clients under load
+	$(TORTURE)
+
+.PHONY: figures
+figures: packages ## the same, and docs/reliability.md from it
+	$(TORTURE) --page
+
 # FUZZ="wire judge" fuzzes only these, TIME is in seconds for each, JOBS how many at a time.
 TIME ?= 60
 JOBS ?= 1

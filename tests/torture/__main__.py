@@ -1,4 +1,4 @@
-"""`python3 -m tests.torture [--every N] [--json FILE] [PART …]`: every point of every part, and what became of them."""
+"""`python3 -m tests.torture [--every N] [--json FILE] [--page] [PART …]`: every point of every part, and what became of them."""
 from __future__ import annotations
 
 import argparse
@@ -12,7 +12,7 @@ from typing import Callable, Iterable
 
 from tests.lab.lab import Lab
 
-from . import crowd, cuts, deployer, powercut, pusher, scenario
+from . import crowd, cuts, deployer, load, powercut, pusher, scenario, table
 from .outcome import Tally
 
 # scenario -> kinds of points
@@ -66,6 +66,7 @@ PARTS: dict[str, Callable[[Lab, int], Tally]] = {
     **{f"pusher/{kind}": partial(pushing, kind) for kind in pusher.KINDS},
     **{f"stream/cut-{kind}": partial(cutting, kind) for kind in cuts.KINDS},
     **{f"crowd/{kind}": partial(crowd.run, kind) for kind in crowd.KINDS},
+    "load/renewal": load.run,
 }
 
 
@@ -84,6 +85,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.torture", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of: {' '.join(PARTS)}; all by default")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only one of N points")
+    parser.add_argument("--page", action="store_true", help="write docs/reliability.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the counts go")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
@@ -96,6 +98,8 @@ def main() -> int:
             options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
     rows = run(options.parts or PARTS, options.every, keep)
+    if options.page:
+        table.write(rows, options.every)
     for row in rows:
         print(" ".join(f"{key}={value}" for key, value in row.items() if key != "failures"))
     return int(any(row["problems"] for row in rows))

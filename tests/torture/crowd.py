@@ -28,7 +28,7 @@ class Counts:
         return row
 
 
-def run(kind: str, lab: Lab) -> Counts:
+def run(kind: str, lab: Lab, _: int) -> Counts:
     conduct, by_ssh = KINDS[kind]
     lab.reset()
     lab.start_deployer()
