@@ -116,7 +116,7 @@ install: all ## install into DESTDIR below PREFIX (/usr/local)
 # ---- tests; they need root, and install the Debian packages that they need ----
 
 PACKAGES_BUILD := gcc libc6-dev make libssh2-1-dev libssl-dev libsystemd-dev libinih-dev libcurl4-openssl-dev libjansson-dev libseccomp-dev
-PACKAGES_TEST  := clang libcmocka-dev mandoc shellcheck strace systemd valgrind $(shell sed 's/#.*//' tests/lab/packages)
+PACKAGES_TEST  := clang libclang-rt-dev libcmocka-dev mandoc shellcheck strace systemd valgrind $(shell sed 's/#.*//' tests/lab/packages)
 
 # Installs what is missing of the packages named, and asks for nothing when nothing is.
 define install_packages

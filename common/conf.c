@@ -370,11 +370,12 @@ static char *next_line(char *out, int size, void *stream)
     return out;
 }
 
-/* inih would skip the mark of the byte order, too, but where a line begins is looked at here. */
+/* inih would skip a mark of the byte order, too, but where a line begins is looked at here. */
 static int parse(struct reading *r)
 {
     static const char mark[] = "\xef\xbb\xbf";
-    r->next = r->text + (strncmp(r->text, mark, 3) == 0 ? 3 : 0);
+    for (r->next = r->text; strncmp(r->next, mark, 3) == 0;)
+        r->next += 3;
     r->line = r->section_line = 0;
     return ini_parse_stream(next_line, r, on_value, r);
 }

@@ -229,7 +229,8 @@ static void takes_a_mark_of_the_byte_order(void **state)
     struct reading *r = *state;
     good(r, "\xef\xbb\xbf[main]\ntext = word\n");
     assert_string_equal(r->record.text, "word");
-    bad(r, "\xef\xbb\xbf[nosuch]\nx = y\n",
+    good(r, "\xef\xbb\xbf\xef\xbb\xbf[main]\ntext = word\n");
+    bad(r, "\xef\xbb\xbf\xef\xbb\xbf[nosuch]\nx = y\n",
         "^:1: unknown section [nosuch]; there are [main], [more], [thing NAME]");
 }
 
