@@ -160,6 +160,14 @@ static void set_secret(const struct reading *r, const struct conf_key *key, cons
         problem_add(r->problems, "%s:%u: %s: it is too long", r->path, r->line, key->name);
 }
 
+static bool has_controls(const char *value)
+{
+    for (; *value; value++)
+        if (iscntrl((unsigned char)*value) && *value != '\t')
+            return true;
+    return false;
+}
+
 static void set_value(const struct reading *r, const struct conf_key *key, const char *value, char *record)
 {
     void *slot = record + key->offset, *line = record + key->line_offset;
@@ -308,6 +316,8 @@ static void use_key(struct reading *r, const struct conf_section *section, const
                     r->line, key->name);
     } else if (again && !r->indented) {
         problem_add(r->problems, "%s:%u: %s", r->path, r->line, said);
+    } else if (has_controls(value)) {
+        problem_add(r->problems, "%s:%u: %s: it holds control characters", r->path, r->line, key->name);
     } else {
         void *record = section->record(r->config, instance);
         if (record)

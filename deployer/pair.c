@@ -213,10 +213,12 @@ static int adopt(struct mailhost *host, struct pair *p, struct error *err)
     struct error ignored;
     secret_init(&v.chain, SECRET_MAX);
     secret_init(&v.key, SECRET_MAX);
-    AUTO_CLOSE int folder = install_open_folder(host->ssl_fd, p->want->id, &ignored);
-    if (folder < 0 || file_read(folder, "cert.pem", 0, &v.chain, NULL, &ignored) ||
-        file_read(folder, "key.pem", 0, &v.key, NULL, &ignored))
-        return 0;
+    AUTO_CLOSE int folder = install_open_folder(host->ssl_fd, p->want->id, err);
+    int rc = folder < 0 ? err->code : file_read(folder, "cert.pem", 0, &v.chain, NULL, err);
+    if (!rc)
+        rc = file_read(folder, "key.pem", 0, &v.key, NULL, err);
+    if (rc) /* what can be read later is not given up */
+        return rc == E_TEMPORARY || rc == FILE_CHANGED ? E_TEMPORARY : 0;
     if (secret_append(&bundle, v.chain.data, v.chain.len) < 0 ||
         secret_append(&bundle, v.key.data, v.key.len) < 0)
         return error_memory(err);
@@ -352,20 +354,11 @@ bool pair_can_revert(const struct pair *p)
 }
 
 /* In this order a crash leaves a pending generation that the next deployment installs. */
-int pair_revert(struct mailhost *host, struct pair *p, const char *reason, const struct progress *progress,
-                struct error *err)
+static int put_back(struct mailhost *host, struct pair *p, const struct progress *progress, struct error *err)
 {
     AUTO_GENERATION struct generation g = {0};
     struct record *r = &p->record;
-    char left[STORE_GENERATION_SIZE];
-    memcpy(left, r->current, sizeof left);
-    p->is_reverted = true;
-    outcome_worsen(&p->outcome, OUTCOME_ROLLED_BACK, "%s", reason);
-    int rc = store_quarantine(host->store, p->want->id, r->fingerprint, time(NULL), reason, err);
-    if (!rc && !r->previous[0])
-        return PAIR_NO_FOLDER;
-    if (!rc)
-        rc = store_load(host->store, p->want->id, r->previous, &g, err);
+    int rc = store_load(host->store, p->want->id, r->previous, &g, err);
     if (!rc)
         rc = store_release(host->store, p->want->id, g.fingerprint, err);
     if (rc < 0)
@@ -375,12 +368,29 @@ int pair_revert(struct mailhost *host, struct pair *p, const char *reason, const
     memcpy(meta.fingerprint, g.fingerprint, sizeof meta.fingerprint);
     r->previous[0] = '\0';
     rc = make_current(host, p, &meta, r->down_before, err);
-    if (!rc)
-        rc = write_pair(host, p, progress, err);
-    if (!rc)
-        progress_say(progress, "rolled-back want=%s generation=%s to=%s: %s", p->want->id, left, r->current,
-                     reason);
-    return rc;
+    return rc ? rc : write_pair(host, p, progress, err);
+}
+
+int pair_revert(struct mailhost *host, struct pair *p, const char *reason, const struct progress *progress,
+                struct error *err)
+{
+    const struct record before = p->record;
+    p->is_reverted = true;
+    outcome_worsen(&p->outcome, OUTCOME_ROLLED_BACK, "%s", reason);
+    /* The old pair matters more than that the new one is not tried again. */
+    if (store_quarantine(host->store, p->want->id, before.fingerprint, time(NULL), reason, err) < 0)
+        progress_say(progress, "warning want=%s: it cannot be quarantined: %s", p->want->id, err->text);
+    if (!before.previous[0])
+        return PAIR_NO_FOLDER;
+    int rc = put_back(host, p, progress, err);
+    if (rc < 0) {
+        p->is_stuck = true;
+        p->record = before;
+        return rc;
+    }
+    progress_say(progress, "rolled-back want=%s generation=%s to=%s: %s", p->want->id, before.current,
+                 p->record.current, reason);
+    return 0;
 }
 
 /* ---- the end ---- */
@@ -396,7 +406,8 @@ void pair_conclude(struct mailhost *host, struct pair *p, bool served, const str
         r->state = STORE_SERVED;
         r->verified = time(NULL);
     } else if (p->outcome.result > OUTCOME_DEPLOYED) {
-        r->state = p->outcome.result == OUTCOME_PENDING ? STORE_PENDING : STORE_FAILED;
+        bool pending = p->outcome.result == OUTCOME_PENDING || p->is_stuck;
+        r->state = pending ? STORE_PENDING : STORE_FAILED;
     }
     snprintf(r->detail, sizeof r->detail, "%.*s", (int)sizeof r->detail - 1, p->outcome.detail);
     if (r->state != STORE_PENDING)

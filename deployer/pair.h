@@ -29,6 +29,7 @@ struct pair {
     bool new_domains; /* the folder is new, or its file `domains` was changed */
     bool is_held;     /* nothing may be installed now: see pair_hold */
     bool is_reverted;
+    bool is_stuck;   /* it broke a listener, and could not be put back: the next deployment tries again */
     bool is_removed; /* its folder is to go: its names are to be served by the primary's certificate */
 };
 

@@ -84,7 +84,8 @@ def test_manual_has_the_options(build, program):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_manual_has_the_commands(build, program):
     page = (MAN / f"{program}.8").read_text()
-    assert {i[3:] for i in items(section(page, "DESCRIPTION")) if i.startswith("Cm ")} == set(help_of(build, program)["commands"])
+    assert {i[3:] for i in items(section(page, "DESCRIPTION")) if i.startswith("Cm ")} == {words.split()[0] for words in
+                                                                                            help_of(build, program)["commands"]}
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -140,7 +141,7 @@ def uncommented(name: str) -> str:
 def keys_of(text: str) -> dict[str, set[str]]:
     keys: dict[str, set[str]] = {}
     for line in text.splitlines():
-        if heading := re.fullmatch(r"\[(\w+)(?: \w+)?\]", line):
+        if heading := re.fullmatch(r"\[(\w+)(?: [\w.]+)?\]", line):
             rows = keys.setdefault(heading[1], set())
         elif "=" in line and not line.startswith("#"):
             rows.add(line.split("=")[0].strip())
@@ -398,3 +399,15 @@ def test_every_threat_has_a_test_that_exists():
         assert [f"{file}::{test}" for file, test in named if not defines(REPOSITORY / "tests" / file, test)] == [], threat
         assert [path for path in re.findall(r"`([^`]+)`", where) if not (REPOSITORY / path).is_file()] == [], threat
         assert who in re.sub(r"[*\n-]", " ", SECURITY.read_text().split("## Threats")[0]).lower(), threat
+
+
+# Fuzzing
+
+
+def test_fuzz_readme_has_every_target_and_the_figures():
+    text = (REPOSITORY / "tests/fuzz/README.md").read_text()
+    described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))))
+    assert described == {p.stem[len("fuzz_"):] for p in (REPOSITORY / "tests/fuzz").glob("fuzz_*.c")}
+    figures = run("/usr/bin/python3", "-m", "tests.fuzz", "figures", cwd=REPOSITORY)
+    assert figures.returncode == 0, figures.stderr
+    assert figures.stdout.strip() in text

@@ -234,6 +234,16 @@ static void takes_a_mark_of_the_byte_order(void **state)
         "^:1: unknown section [nosuch]; there are [main], [more], [thing NAME]");
 }
 
+static void refuses_control_characters(void **state)
+{
+    struct reading *r = *state;
+    bad(r, "[main]\ntext = a\rb\npath = /\x1b\n[more]\nlist = a\n b\x7f\n",
+        "^:2: text: it holds control characters\n^:3: path: it holds control characters\n"
+        "^:6: list: it holds control characters");
+    good(r, "[main]\r\ntext\t= word\r\n# \x1b\n");
+    assert_string_equal(r->record.text, "word");
+}
+
 static void refuses_what_is_no_configuration(void **state)
 {
     struct reading *r = *state;
@@ -416,6 +426,7 @@ int main(void)
         TEST(reads_named_sections),
         TEST(names_a_file_that_cannot_be_read),
         TEST(takes_a_mark_of_the_byte_order),
+        TEST(refuses_control_characters),
         TEST(refuses_what_is_no_configuration),
         TEST(reports_unknown_sections_and_keys),
         TEST(reports_duplicates),
