@@ -176,12 +176,13 @@ $(O)/tests/system/ssh_driver: $(O)/tests/system/ssh_driver.o $(call obj,$(PUSHER
 
 # TESTS=tests/system/test_push.py runs a part; SANITIZE=1 runs the product under the sanitizers.
 TESTS ?= tests/system
-# So many labs at a time, each with its own hosts; most of a test is waiting.
+# So many labs at a time, each with its own hosts; most of a test is waiting. What fails is tried once more, and told (R): the
+# machine may be busy.
 LABS  ?= 2
 .PHONY: system
 system: ## the system tests, on the lab's real sshd, Docker Engine, Postfix, Dovecot and nginx
 	t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
-	CERTSYNC_LAB_MAKE="O=$(O)/$(if $(SANITIZE),lab-san SANITIZE=1,lab)" $(PYTHON) -m pytest -q -n $(LABS) --dist loadfile --basetemp="$$t/t" $(TESTS)
+	CERTSYNC_LAB_MAKE="O=$(O)/$(if $(SANITIZE),lab-san SANITIZE=1,lab)" $(PYTHON) -m pytest -q -rR -n $(LABS) --dist loadfile --reruns 1 --basetemp="$$t/t" $(TESTS)
 
 # EVERY=10 takes one of ten points: all of them are some thousand, and take hours.
 EVERY ?= 1
