@@ -60,8 +60,8 @@ static void explain(const struct lineage *nearest, size_t covered, const struct 
     } else {
         const struct cert_info *info = cert_info(nearest->cert);
         bool early = now < info->not_before;
-        error_set(err, E_FAILED, "lineage %s covers %s, but %s at %s", nearest->name, want->names[0],
-                  early ? "begins only" : "expired",
+        error_set(err, early ? E_TEMPORARY : E_FAILED, "lineage %s covers %s, but %s at %s", nearest->name,
+                  want->names[0], early ? "begins only" : "expired",
                   text_time(when, early ? info->not_before : info->not_after));
     }
 }
