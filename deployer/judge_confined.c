@@ -77,14 +77,16 @@ static bool is_shown(const char *text, size_t size)
 static bool is_sound(const struct reply *reply)
 {
     const struct judge_verdict *v = &reply->verdict;
-    if (reply->rc < 0)
-        return is_shown(reply->err.text, sizeof reply->err.text);
+    if (reply->rc)
+        return reply->rc < 0 && reply->rc >= E_CONFIG && reply->err.code == reply->rc && reply->err.text[0] &&
+               is_shown(reply->err.text, sizeof reply->err.text);
     if ((unsigned)v->reason > JUDGE_CRASHED || !is_shown(v->why, sizeof v->why) ||
         !is_shown(v->issuer, sizeof v->issuer) || !is_shown(v->key_type, sizeof v->key_type) ||
         !is_shown(v->fingerprint, sizeof v->fingerprint) || !is_shown(v->spki, sizeof v->spki))
         return false;
-    return v->reason != JUDGE_ACCEPTED ||
-           (text_is_fingerprint(v->fingerprint) && text_is_fingerprint(v->spki));
+    return v->reason == JUDGE_ACCEPTED ? text_is_fingerprint(v->fingerprint) &&
+                                             text_is_fingerprint(v->spki) && v->chain.len && v->key.len
+                                       : v->why[0] && !v->chain.len && !v->key.len;
 }
 
 static int unpack(const struct secret *answer, struct judge_verdict *out, struct error *err)
