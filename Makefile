@@ -87,8 +87,9 @@ endef
 $(O)/product.a: $(call obj,$(PUSHER) $(DEPLOYER))
 	rm -f $@ && $(AR) rcs $@ $^
 
-# Coverage is that of the product.
+# Coverage is that of the product; one target includes a part of it.
 $(O)/tests/fuzz/%.o: SANFLAGS := $(filter-out -fsanitize=fuzzer-no-link,$(SANFLAGS))
+$(O)/tests/fuzz/fuzz_judge_answer.o: SANFLAGS := $(SANFLAGS)
 
 FUZZ_OBJ  = $(call obj,$(addprefix tests/fuzz/,fuzz.c openssl.c pem.c problems.c stream.c)) $(O)/product.a $(O)/common.a
 FUZZ_LINK = $(CC) $(LDALL) -Wl,--wrap=ERR_clear_error,--wrap=recv,--wrap=send,--wrap=poll,--wrap=fcntl
