@@ -676,6 +676,7 @@ static bool restart(struct rollout *r, const struct docker_container *c)
         progress_say(r->progress, "not-restarted service=%s container=%s us=%lld: %s", c->service, c->name,
                      (long long)(clock_us() - start), err.text);
         r->is_engine_lost = r->is_engine_lost || err.code == E_TEMPORARY;
+        outcome_worsen(&r->outcome, outcome_of_error(&err), "%s", err.text);
         return false;
     }
     progress_say(r->progress, "restarted service=%s container=%s us=%lld", c->service, c->name,

@@ -37,13 +37,15 @@ def test_a_renewal_is_reloaded_and_served(podman):
 
 
 def test_a_service_that_does_not_reload_is_restarted(podman):
+    podman.write_deploy_conf({"verify": {"timeout": "5s"}})
+    podman.start_deployer()
     before = started(podman)
     podman.mailcow.exec("dovecot-mailcow", "mv", "/usr/sbin/dovecot", "/usr/sbin/dovecot.away")
     podman.mailcow.exec("dovecot-mailcow", "sh", "-c", "printf '#!/bin/sh\\n[ \"$1\" = reload ] && exit 1\\n"
                         "exec /usr/sbin/dovecot.away \"$@\"\\n' > /usr/sbin/dovecot && chmod 755 /usr/sbin/dovecot")
     try:
         new = podman.renew()
-        result = podman.push("-v")
+        result = podman.push("-v", timeout=200)
         assert result.returncode == DONE, result
         assert " restarted " in result.stdout
         assert_deployed(podman, new)
