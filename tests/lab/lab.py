@@ -46,6 +46,8 @@ SOCKET = f"{RUN}/deploy.sock"
 DEPLOYER_LOG = "/var/log/mailcow-cert-deploy.log"
 PUSH, DEPLOY, RECEIVE = "/usr/bin/mailcow-cert-push", "/usr/sbin/mailcow-cert-deploy", "/usr/libexec/mailcow-cert-receive"
 
+PATIENCE = 300  # seconds for a push or a command of the operator, whatever has to be restarted
+
 Sections = dict[str, dict[str, str]]
 
 
@@ -221,12 +223,12 @@ class Lab:
 
     def push(self, *args: str, check: bool = False, **kwargs) -> subprocess.CompletedProcess:
         """mailcow-cert-push on the proxy host; exit status, stdout and stderr are the result."""
-        kwargs.setdefault("env", self.environment)
+        kwargs = {"env": self.environment, "timeout": PATIENCE} | kwargs
         return self.proxy.run([PUSH, *args], check=check, **kwargs)
 
     def deploy(self, *args: str, check: bool = False, **kwargs) -> subprocess.CompletedProcess:
         """mailcow-cert-deploy, the operator's command line, on the mail host."""
-        kwargs.setdefault("env", self.environment)
+        kwargs = {"env": self.environment, "timeout": PATIENCE} | kwargs
         return self.mail.run([DEPLOY, *args], check=check, **kwargs)
 
     def ssh(self, *args: str, check: bool = False, **kwargs) -> subprocess.CompletedProcess:
