@@ -23,6 +23,8 @@ HERE = Path(__file__).resolve().parent
 CORPUS, FIGURES = HERE / "corpus", HERE / "figures.json"
 OPTIONS = {
     "judge": ["-max_len=16384", "-mutate_depth=1"],
+    "push_conf": ["-max_len=600"],
+    "sni": ["-max_len=500"],
     "ssh_key": ["-mutate_depth=2"],
     "wire": ["-max_len=2200"],
 }
