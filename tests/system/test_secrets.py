@@ -16,11 +16,11 @@ from tests.lab.host import Host, wait_for
 from tests.lab.lab import DEPLOY_STATE, KEY, LETSENCRYPT, Lab
 from tests.lab.mailcow import SSL
 from tests.lab.pki import Bundle
-from tests.system.checks import DONE, assert_works_again, deploy_record, end, read_until, sessions, start_push
+from tests.system.checks import DONE, assert_works_again, deploy_record, end, read_until, sessions, start_push, slow
 from tests.system.protocol import HELLO, connect, greeted, put, relay
 from tests.system.traces import Key, in_files, in_memory, on_display, processes
 
-pytestmark = pytest.mark.skipif("SANITIZE=1" in VARIABLES, reason="a sanitizer keeps what is freed")
+pytestmark = [pytest.mark.skipif("SANITIZE=1" in VARIABLES, reason="a sanitizer keeps what is freed"), slow]
 
 DAEMON, SESSION, JUDGE = "mailcow-cert-deploy", "mailcow-cert-deploy>", "mailcow-cert-deploy>>"
 RELAY = "mailcow-cert-receive"
