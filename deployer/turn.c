@@ -129,18 +129,25 @@ void turn_judge_end(struct turn *t, bool accepted)
     t->until_ms = accepted ? clock_ms() + TURN_NEXT_MS : 0;
 }
 
+/* Who had to wait lets others go first that are waiting as well: who brings something new, an operator. */
+static bool stand_in_line(pthread_mutex_t *mutex, int64_t deadline_ms)
+{
+    int64_t start = clock_ms();
+    if (!lock(mutex, deadline_ms))
+        return false;
+    if (clock_ms() - start > 1)
+        poll(NULL, 0, COURTESY_MS);
+    return true;
+}
+
 bool turn_deploy_begin(struct turn *t, bool brings_new, int64_t deadline_ms)
 {
     if (!t)
         return true;
-    if (!brings_new && !lock(&t->all->again, deadline_ms)) /* others may want its turn meanwhile */
+    if (!brings_new && !stand_in_line(&t->all->again, deadline_ms)) /* meanwhile its turn may be over */
         return false;
     t->until_ms = NEVER;
-    int64_t start = clock_ms();
-    bool begun = lock(&t->all->deploy, deadline_ms);
-    if (begun && clock_ms() - start > 1)
-        poll(NULL, 0, COURTESY_MS);
-    return begun;
+    return stand_in_line(&t->all->deploy, deadline_ms);
 }
 
 bool turn_may_repeat(struct turn *t)

@@ -36,24 +36,25 @@ GREETING = b"220-mailcow-cert-deploy "
 # ---- what sshd lets him do
 
 
-def product_sshd(lab: Lab, key_options: str = "") -> None:
-    """sshd with the product's own Match block; the key's line says no more than the test wants."""
+@contextlib.contextmanager
+def match_block(lab: Lab) -> Iterator[None]:
+    """sshd with the product's own Match block, and nothing in the key's line."""
     text = (REPOSITORY / "conf/sshd_config.d/mailcow-certsync.conf").read_text().replace("@libexecdir@", "/usr/libexec")
     lab.mail.write("/etc/ssh/sshd_config.d/mailcow-certsync.conf", text)
     lab.sshd.start(X11Forwarding="yes", AllowAgentForwarding="yes", PermitTunnel="yes", PermitUserEnvironment="yes",
                    Include="/etc/ssh/sshd_config.d/mailcow-certsync.conf")
-    lab.sshd.authorize(lab.public_key, options=key_options)
+    lab.sshd.authorize(lab.public_key, options="")
+    try:
+        yield
+    finally:
+        lab.sshd.authorize(lab.public_key)
+        lab.sshd.start()
 
 
 @pytest.fixture(params=["the key's line alone", "the Match block alone"])
 def guarded(request, undisturbed) -> Iterator[Lab]:
-    if request.param == "the Match block alone":
-        product_sshd(undisturbed)
-    else:
-        undisturbed.sshd.authorize(undisturbed.public_key)
-    yield undisturbed
-    undisturbed.sshd.start()
-    undisturbed.sshd.authorize(undisturbed.public_key)
+    with match_block(undisturbed) if request.param == "the Match block alone" else contextlib.nullcontext():
+        yield undisturbed
 
 
 def assert_relay_only(result: subprocess.CompletedProcess) -> None:
@@ -113,35 +114,34 @@ def test_files_cannot_be_copied(guarded):
 
 def test_a_connection_has_one_session(undisturbed):
     """MaxSessions 1: a stolen key does not open many relays behind one login."""
-    product_sshd(undisturbed)
     control = "/tmp/control"
-    with undisturbed.proxy.popen(["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={ETC}/known_hosts", "-i", KEY,
-                                  "-M", "-S", control, f"{USER}@mail.example.org"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+    master = ["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={ETC}/known_hosts", "-i", KEY, "-M", "-S", control,
+              f"{USER}@mail.example.org"]
+    with match_block(undisturbed), undisturbed.proxy.popen(master, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout.readline().startswith(GREETING)
         second = undisturbed.proxy.run(["ssh", "-S", control, f"{USER}@mail.example.org"], check=False, input=b"")
         assert second.returncode != 0 and GREETING not in second.stdout, second
         first.stdin.close()
-    undisturbed.sshd.start()
-    undisturbed.sshd.authorize(undisturbed.public_key)
 
 
 def test_a_connection_without_session_is_ended(undisturbed):
     """ssh -N: UnusedConnectionTimeout 10."""
-    product_sshd(undisturbed)
-    begin = time.monotonic()
-    result = undisturbed.ssh("-N", timeout=60)
+    with match_block(undisturbed):
+        begin = time.monotonic()
+        result = undisturbed.ssh("-N", timeout=60)
     assert result.returncode == 255 and 8 < time.monotonic() - begin < 40, result
-    undisturbed.sshd.start()
-    undisturbed.sshd.authorize(undisturbed.public_key)
 
 
 def test_the_account_cannot_add_keys(undisturbed):
-    product_sshd(undisturbed)
     keys = f"/etc/ssh/certsync/{USER}"
     result = undisturbed.mail.run(["sh", "-c", f"echo x >> {keys} || rm -f {keys}"], user=USER, check=False)
     assert result.returncode and "Permission denied" in result.stderr
-    undisturbed.sshd.start()
-    undisturbed.sshd.authorize(undisturbed.public_key)
+    with match_block(undisturbed):
+        undisturbed.mail.write(f"/home/{USER}/.ssh/authorized_keys", undisturbed.public_key + "\n")
+        undisturbed.mail.write("/.ssh/authorized_keys", undisturbed.public_key + "\n")
+        undisturbed.sshd.authorize()
+        assert b"Permission denied" in undisturbed.ssh(input=b"").stderr
+        undisturbed.mail.path("/.ssh/authorized_keys").unlink()
 
 
 def test_the_relay_passes_nothing_of_its_environment_on(undisturbed):
@@ -279,7 +279,6 @@ def test_services_are_not_restarted_again_and_again_for_nothing_new(product):
             verdicts.append(session.ask("DEPLOY"))
     assert reloads(verdicts[0]) > 0 and all(verdict.code >= 400 for verdict in verdicts)
     assert [reloads(verdict) for verdict in verdicts[1:]] == [0, 0]
-    assert "a short while ago" in verdicts[1].text
 
 
 # ---- a crowd at the socket
@@ -309,12 +308,11 @@ def test_who_brings_nothing_new_again_and_again_keeps_nobody_out(product):
 
 @slow
 def test_a_crowd_through_sshd_keeps_nobody_out(product):
-    product_sshd(product)
-    with crowd(product, "silent", 1000 if SLOW else 60, by_ssh=True):
-        assert status(product) < 10
-        assert push(product) < 120
-    product.sshd.start()
-    assert_works_again(product)
+    with match_block(product):
+        with crowd(product, "silent", 1000 if SLOW else 60, by_ssh=True):
+            assert status(product) < 10
+            assert push(product) < 120
+        assert_works_again(product)
 
 
 @slow
@@ -441,7 +439,7 @@ def shop(lab: Lab) -> None:
     with relay(lab) as session:
         greeted(session)
         assert session.ask(HELLO, put(lab.issue("shop.example.org").pem, want="shop")).code == 250
-        assert session.ask("DEPLOY").code == 250
+        session.ask("DEPLOY")
     assert lab.mail.exists(f"{SSL}/shop/domains")
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
+import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Iterator
 
@@ -43,7 +46,7 @@ def busy(lab: Lab) -> Iterator[None]:
 
 @pytest.fixture(params=["p256", "rsa2048"])
 def renewed(request, product) -> tuple[Bundle, Key]:
-    bundle = product.issue(key=request.param)
+    bundle = product.issue(key=request.param, age=0.01)  # younger than what a test deploys before
     return bundle, Key(bundle.key)
 
 
@@ -113,11 +116,13 @@ def test_while_a_push_waits_for_its_verdict(product, renewed):
     assert in_memory(key, product.proxy, product.mail) == {DAEMON: {}}
 
 
-def state(pid: int) -> str:
+def standstill(pid: int) -> str:
+    """Differs from what it was before if the process has run since; empty if it runs now."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return ""
+    return status if re.search(r"^State:\t[tT]", status, re.M) else ""
 
 
 @contextlib.contextmanager
@@ -135,8 +140,10 @@ def stops_at(lab: Lab, call: str, when: int) -> Iterator[None]:
 
 
 def stopped(lab: Lab, role: str) -> list[int]:
-    """The processes of this role that have stopped; others go on."""
-    found = {pid: its for its, pid in processes(lab.mail) if state(pid) in "tT"}
+    """The processes of this role that have stopped, and not just for a moment as each traced call does; others go on."""
+    before = {pid: standstill(pid) for _, pid in processes(lab.mail)}
+    time.sleep(0.2)
+    found = {pid: its for its, pid in processes(lab.mail) if before.get(pid) and standstill(pid) == before[pid]}
     for pid in found:
         if found[pid] != role:
             os.kill(pid, signal.SIGCONT)
@@ -201,7 +208,8 @@ def test_a_crash_leaves_no_core(product, renewed):
     """A shell that crashes in the same folder does."""
     if Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core":
         pytest.skip("on this machine cores do not go to the working directory")
-    bundle, key = renewed
+    bundle, _ = renewed
+    shutil.rmtree(product.mail.path("/tmp/crash"), ignore_errors=True)
     into_folder = ["sh", "-c", 'mkdir -p /tmp/crash && cd /tmp/crash && ulimit -c unlimited && exec "$0" "$@"']
     product.start_deployer(wrapper=into_folder)
     with relay(product) as session:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import base64
-import itertools
+import errno
 import os
 import re
 from pathlib import Path
@@ -121,6 +121,14 @@ def files(folders: Iterable[Path]) -> Iterator[Path]:
             yield from (path for name in names if (path := Path(top) / name).is_file() and not path.is_symlink())
 
 
+def content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # a namespace that is mounted there; a file that has gone meanwhile
+            return b""
+        raise
+
+
 def in_files(key: Key, *folders: Path) -> set[Path]:
-    needles = [*itertools.chain(*key.needles.values())]
-    return {path for path in files(folders) if any(needle in path.read_bytes() for needle in needles)}
+    return {path for path in files(folders) if key.count(content(path))}

@@ -132,7 +132,13 @@ static void test_reaches_nothing(void **state)
         skip();
     without_sandbox = true;
     accepts(look_around);
+}
+
+static int restore_sandbox(void **state)
+{
+    (void)state;
     without_sandbox = false;
+    return 0;
 }
 
 static bool enter(void)
@@ -296,7 +302,6 @@ static void test_hang_after_closing(void **state)
     without_sandbox = true;
     crashes(close_and_wait, "the judge died on it");
     crashes(stop, "the judge died on it");
-    without_sandbox = false;
 }
 
 static void test_flood(void **state)
@@ -460,7 +465,7 @@ static void test_lying_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reaches_nothing),
+        cmocka_unit_test_teardown(test_reaches_nothing, restore_sandbox),
         cmocka_unit_test(test_calls_nothing),
         cmocka_unit_test(test_needs_no_file),
         cmocka_unit_test(test_forbidden_call),
@@ -469,7 +474,7 @@ int main(void)
         cmocka_unit_test(test_without_standard_descriptors),
         cmocka_unit_test(test_crash),
         cmocka_unit_test(test_hang),
-        cmocka_unit_test(test_hang_after_closing),
+        cmocka_unit_test_teardown(test_hang_after_closing, restore_sandbox),
         cmocka_unit_test(test_flood),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_lies),

@@ -206,6 +206,7 @@ static void what_is_new_does_not_stand_behind_what_comes_again(void **state)
     int64_t start = clock_ms();
     assert_true(begin(turn_begin(all, 0), DEPLOYS_NEW, 10000));
     assert_in_range(clock_ms() - start, 200 + 90, 10000); /* it let an operator go first */
+    assert_int_equal(waitpid(line, NULL, WNOHANG), 0);
     end(line);
     waitpid(killer, NULL, 0);
     waitpid(again, NULL, 0);
