@@ -16,9 +16,11 @@ from . import crowd, cuts, deployer, load, powercut, pusher, scenario, table
 from .outcome import Tally
 
 # scenario -> kinds of points
-DEPLOYMENTS = {scenario.Primary: ["kill", "kill-alone", "error", "recovery"], scenario.Restart: ["kill"],
-               scenario.Rollback: ["kill", "error"], scenario.SniRenewal: ["kill", "error", "recovery"]}
-POWER_CUTS = [scenario.Primary, scenario.SniRenewal]
+DEPLOYMENTS = {scenario.Primary: ["kill", "kill-alone", "error", "recovery"], scenario.First: ["kill", "error"],
+               scenario.Restart: ["kill"], scenario.Rollback: ["kill", "error"],
+               scenario.SniRenewal: ["kill", "error", "recovery"], scenario.SniAddition: ["kill", "error", "recovery"],
+               scenario.SniRemoval: ["kill", "error"]}
+POWER_CUTS = [scenario.Primary, scenario.First, scenario.SniRenewal]
 
 
 def say(text: str) -> None:

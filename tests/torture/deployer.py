@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 import time
-from typing import Iterator, Sequence
+from typing import Callable, Iterator, Sequence
 
 from tests.lab import mailcow
 from tests.lab.host import Timeout, wait_for
@@ -201,7 +201,7 @@ class Torture:
 
     @staticmethod
     def served_in(heard: str, change: Change) -> bool:
-        return any(line.startswith(("250-want ", "251-want ")) and f"={change.leaf} " in line for line in heard.splitlines())
+        return any(line.startswith(("250-want ", "251-want ")) and change.leaf and f"={change.leaf} " in line for line in heard.splitlines())
 
     def restart(self, change: Change, outcome: Outcome) -> None:
         if self.recovers:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from dataclasses import dataclass
 
 from tests.lab import mailcow
 from tests.lab.lab import DEPLOY_STATE, HOSTNAME, Lab, Sections
 from tests.lab.pki import Bundle
-from tests.system.protocol import HELLO, put
+from tests.system.protocol import HELLO, connect, put
 
 from .outcome import NEW, OLD, TORN
 
@@ -110,6 +111,19 @@ class Primary(Scenario):
         self.primary = self.new
 
 
+class First(Primary):
+    """The same where nothing was ever deployed: what is installed is somebody else's, and there is no state."""
+    name = "first"
+    primes = 0
+
+    def change(self) -> Change:
+        if self.lab.deployer:
+            self.lab.stop_deployer()
+            shutil.rmtree(self.lab.mail.path(DEPLOY_STATE), ignore_errors=True)
+            self.lab.start_deployer()
+        return super().change()
+
+
 class Restart(Primary):
     """nginx says that it has reloaded and has not: its container is restarted."""
     name = "restart"
@@ -194,3 +208,58 @@ class SniRenewal(Sni):
 
     def change(self) -> Change:
         return self.deploy(self.issue(self.want))
+
+
+class SniAddition(Sni):
+    """The folder comes."""
+    name = "sni-addition"
+    primes = 1
+
+    def change(self) -> Change:
+        if self.folder:
+            self.remove()
+        return self.deploy(self.issue(self.want))
+
+    def configure(self, configuration: Sections) -> None:
+        self.lab.write_deploy_conf(configuration)
+        self.lab.start_deployer()
+
+    def remove(self) -> None:
+        """Undisturbed."""
+        self.configure({})
+        removed = self.lab.deploy("remove", self.want)
+        if removed.returncode:
+            raise RuntimeError(f"remove {self.want}: {removed.stdout}{removed.stderr}")
+        self.folder = None
+        self.configure(self.configuration)
+
+
+class SniRemoval(SniAddition):
+    """The folder goes: first for those who read the folders, then from the disk; its names are the primary's again."""
+    name = "sni-removal"
+
+    def change(self) -> Change:
+        self.configure(self.configuration)
+        self.folder = self.issue(self.want)
+        with connect(self.lab) as session:
+            session.reply()
+            session.send(self.order(self.folder))
+            judged, verdict = session.reply(), session.reply()
+        if (judged.code, verdict.code) != (250, 250):
+            raise RuntimeError(f"the folder cannot be made: {judged}, {verdict}")
+        self.configure({})
+        whole, retired = self.files(self.folder, self.want), self.files(self.folder, None)
+        gone = self.files(None, None)
+        return Change(HELLO + f"REMOVE {self.want}\n".encode(),
+                      [(OLD, whole), (OLD, retired), (NEW, retired | {f"{self.want}/key.pem": None}), (NEW, gone)],
+                      {None: self.primary.fingerprint, self.want: self.primary.fingerprint})
+
+    def done(self, change: Change) -> None:
+        self.folder = None
+
+    def again(self, change: Change) -> bytes:
+        is_known = self.record()["state"] == "removed" or not self.lab.mail.exists(f"{mailcow.SSL}/{self.want}")
+        return RECONCILE if is_known else change.said
+
+    def problems(self, change: Change) -> list[str]:
+        return ["the folder is still there"] if self.lab.mail.exists(f"{mailcow.SSL}/{self.want}") else []
