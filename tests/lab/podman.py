@@ -3,12 +3,19 @@ less what is put right here."""
 from __future__ import annotations
 
 import subprocess
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from .docker import IMAGE
 from .host import Host, wait_for
 
 LOG = "/var/log/podman.log"
+
+
+def hardware(argv: list) -> list[str]:
+    """An address of its own that stays, as with Docker: with another one after a restart the container is out of reach until the
+    host's neighbour table has forgotten the old one."""
+    return [f"--mac-address=02:42:{IPv4Address(word.removeprefix('--ip=')).packed.hex(':')}" for word in argv if word.startswith("--ip=")]
 
 
 class Podman:
@@ -35,7 +42,7 @@ class Podman:
         if command == "network":
             argv = [word for word in argv if not word.startswith("--opt=")]
         if command == "run":
-            argv = [f"--cgroup-parent=/{self.host.cgroup}", *(word for word in argv if word not in (
+            argv = [*hardware(argv), f"--cgroup-parent=/{self.host.cgroup}", *(word for word in argv if word not in (
                 "--init", "--security-opt=apparmor=unconfined") and not word.startswith("--network-alias"))]
         if command == "ps":
             argv = [word.replace("{{.State}}", "{{.ListContainer.State}}") for word in argv]

@@ -9,7 +9,7 @@ from tests.lab.host import wait_for
 from tests.lab.lab import DEPLOY_STATE, HOSTNAME, NAMES, TRUST
 from tests.lab.mailcow import COMPOSE, PATH, PROJECT, SSL
 from tests.lab.pki import Bundle
-from tests.system.checks import slow, DONE, FAILED, TEMPORARY, Untouched, assert_deployed, deploy_record, recorded, updating
+from tests.system.checks import DONE, FAILED, TEMPORARY, Untouched, assert_deployed, deploy_record, recorded, updating
 from tests.system.protocol import HELLO, greeted, relay
 
 ACME, NGINX, DOVECOT, POSTFIX = "acme-mailcow", "nginx-mailcow", "dovecot-mailcow", "postfix-mailcow"
@@ -366,7 +366,6 @@ def test_the_owner_is_kept_or_configured(product):
     assert owners() == ["0:1001"] * 2
 
 
-@slow
 def test_the_engine_remaps_users(young):
     """The containers' root is another user of the host then, who cannot read a key of root's."""
     young.docker.stop()
@@ -377,7 +376,7 @@ def test_the_engine_remaps_users(young):
     try:
         young.docker("import", "-", "empty", input=b"\0" * 10240)
         for number, options in enumerate([["--userns=host"], []]):
-            young.docker("create", f"--name={number}", f"--label=com.docker.compose.project={PROJECT}",
+            young.docker("create", f"--name=remapped-{number}", f"--label=com.docker.compose.project={PROJECT}",
                          f"--label=com.docker.compose.service={POSTFIX}", *options, "empty", "true")
             _, findings = check(young)
             assert ("userns-remap" in findings) == (number == 1)

@@ -4,9 +4,7 @@ import pytest
 from tests.lab.lab import Lab
 from tests.lab.mailcow import SERVICES
 from tests.lab.podman import Podman
-from tests.system.checks import DONE, TEMPORARY, assert_deployed, deploy_record, everywhere, slow
-
-pytestmark = slow
+from tests.system.checks import DONE, TEMPORARY, assert_deployed, deploy_record, everywhere
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from tests.lab.host import Host, wait_for
 from tests.lab.lab import DEPLOY_STATE, KEY, LETSENCRYPT, Lab
 from tests.lab.mailcow import SSL
 from tests.lab.pki import Bundle
-from tests.system.checks import DONE, assert_works_again, deploy_record, end, read_until, sessions, start_push, slow
+from tests.system.checks import DONE, assert_works_again, deploy_record, end, read_until, sessions, start_push
 from tests.system.protocol import HELLO, connect, greeted, put, relay
 from tests.system.traces import Key, in_files, in_memory, on_display, processes
 
-pytestmark = [pytest.mark.skipif("SANITIZE=1" in VARIABLES, reason="a sanitizer keeps what is freed"), slow]
+pytestmark = pytest.mark.skipif("SANITIZE=1" in VARIABLES, reason="a sanitizer keeps what is freed")
 
 DAEMON, SESSION, JUDGE = "mailcow-cert-deploy", "mailcow-cert-deploy>", "mailcow-cert-deploy>>"
 RELAY = "mailcow-cert-receive"
@@ -126,14 +126,14 @@ def standstill(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def stops_at(lab: Lab, call: str, when: int) -> Iterator[None]:
+def stops_at(lab: Lab, call: str, when: int) -> Iterator[subprocess.Popen]:
     """Each session, and its judge, stops at its when-th such call."""
     pid = lab.deployer.inner()
     strace = subprocess.Popen(["strace", "-qq", "-f", "-o", "/dev/null", "-p", str(pid), f"--trace={call}",
                                f"--inject={call}:signal=SIGSTOP:when={when}"])
     wait_for(lambda: f"TracerPid:\t{strace.pid}\n" in Path(f"/proc/{pid}/status").read_text(), "strace")
     try:
-        yield
+        yield strace
     finally:
         strace.terminate()
         strace.wait()
@@ -154,11 +154,13 @@ def at_each(lab: Lab, call: str, count: int, role: str, bundle: Bundle) -> Itera
     """Deploys it again and again, and yields while the n-th such call of this role is about to be made, for each n."""
     for when in range(1, count + 1):
         lab.start_deployer()
-        with stops_at(lab, call, when), connect(lab) as session:
+        with stops_at(lab, call, when) as strace, connect(lab) as session:
             greeted(session)
             session.send(HELLO, put(bundle.pem), "DEPLOY force")
             [pid] = wait_for(lambda: stopped(lab, role), f"{call} {when} stops it")
             yield pid
+            strace.terminate()  # it is to stop nobody else
+            strace.wait()
             os.kill(pid, signal.SIGCONT)
             assert session.reply().code in (250, 251)
             assert session.reply().code in (250, 251)
