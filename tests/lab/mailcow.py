@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -126,8 +127,7 @@ class Mailcow:
         return self.docker("exec", self.name(service), *argv, check=check)
 
     def logs(self, service: str) -> str:
-        result = self.docker("logs", self.name(service))
-        return result.stdout + result.stderr
+        return self.docker("logs", self.name(service), stderr=subprocess.STDOUT).stdout
 
     def state(self, service: str) -> str:
         """running, exited, paused, …; empty when there is no such container."""

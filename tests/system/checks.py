@@ -17,9 +17,6 @@ from tests.lab.lab import DEPLOY_STATE, PUSH, PUSH_STATE, Lab
 from tests.lab.pki import Bundle
 from tests.lab.wire import ENDPOINTS
 
-# What needs a machine of its own: memory searched at moments that a busy one misses, a thousand connections.
-slow = pytest.mark.skipif("CERTSYNC_SLOW_TESTS" not in os.environ, reason="needs an idle machine: CERTSYNC_SLOW_TESTS=1")
-
 DONE, FAILED, USAGE, TEMPORARY, CONFIG = 0, 1, 64, 75, 78
 STATE = f"{PUSH_STATE}/mailcow.json"
 

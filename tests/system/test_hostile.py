@@ -23,13 +23,12 @@ from tests.lab.make import REPOSITORY
 from tests.lab.pki import CA, Bundle
 from tests.lab.sshd import COMMAND
 from tests.system.checks import TEMPORARY as LATER
-from tests.system.checks import (DONE, FAILED, Untouched, assert_deployed, assert_works_again, describe, generations, sessions, slow,
+from tests.system.checks import (DONE, FAILED, Untouched, assert_deployed, assert_works_again, describe, generations, sessions,
                                  undisturbed)
 from tests.system.crowds import CONDUCTS, crowd, push, reconcile, status
 from tests.system.protocol import HELLO, Reply, connect, greeted, parse, put, relay
 
-SLOW = "CERTSYNC_SLOW_TESTS" in os.environ
-CROWD = 1000 if SLOW else 400  # more than there may be sessions (256)
+CROWD = 400  # more than there may be sessions (256)
 GREETING = b"220-mailcow-cert-deploy "
 
 
@@ -284,7 +283,6 @@ def test_services_are_not_restarted_again_and_again_for_nothing_new(product):
 # ---- a crowd at the socket
 
 
-@slow
 @pytest.mark.parametrize("conduct", CONDUCTS)
 def test_a_crowd_keeps_nobody_out(product, conduct):
     """More than there may be sessions, each made anew when it is ended."""
@@ -306,16 +304,14 @@ def test_who_brings_nothing_new_again_and_again_keeps_nobody_out(product):
         assert push(product) < 120
 
 
-@slow
 def test_a_crowd_through_sshd_keeps_nobody_out(product):
     with match_block(product):
-        with crowd(product, "silent", 1000 if SLOW else 60, by_ssh=True):
+        with crowd(product, "silent", 60, by_ssh=True):
             assert status(product) < 10
             assert push(product) < 120
         assert_works_again(product)
 
 
-@slow
 def test_a_crowd_is_told_of_and_does_not_fill_the_log(product):
     product.mail.path(DEPLOYER_LOG).write_text("")
     begin = time.monotonic()
@@ -339,7 +335,6 @@ def memory_of(lab: Lab) -> int:
     return total * 1024
 
 
-@slow
 def test_a_crowd_takes_a_bounded_amount_of_memory(product):
     """Also where each has sent most of a largest bundle. Descriptors are bounded as well."""
     with crowd(product, "deaf", CROWD), crowd(product, "silent", CROWD):
