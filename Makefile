@@ -13,6 +13,7 @@ BINDIR     = $(PREFIX)/bin
 SBINDIR    = $(PREFIX)/sbin
 LIBEXECDIR = $(PREFIX)/libexec
 MANDIR     = $(PREFIX)/share/man
+DATADIR    = $(PREFIX)/share/mailcow-certsync
 DOCDIR     = $(PREFIX)/share/doc/mailcow-certsync
 UNITDIR    = $(PREFIX)/lib/systemd/system
 SYSUSERS   = $(PREFIX)/lib/sysusers.d
@@ -112,7 +113,7 @@ install: all ## install into DESTDIR below PREFIX (/usr/local)
 	$(call install_text,$(wildcard systemd/*.service systemd/*.timer systemd/*.socket),$(UNITDIR))
 	$(call install_text,$(wildcard systemd/sysusers.d/*.conf),$(SYSUSERS))
 	$(call install_text,README.md LICENSE CHANGELOG.md $(wildcard docs/*.md conf/*.conf),$(DOCDIR))
-	$(call install_text,$(wildcard conf/sshd_config.d/*.conf),$(DOCDIR)/sshd_config.d)
+	$(call install_text,$(wildcard conf/sshd_config.d/*.conf),$(DATADIR)/sshd_config.d)
 
 # ---- tests; they need root, and install the Debian packages that they need ----
 

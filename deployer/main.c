@@ -6,6 +6,7 @@
 #include "common/wire.h"
 #include "deployer/deploy.h"
 #include "deployer/deploy_conf.h"
+#include "deployer/enroll.h"
 #include "deployer/operator.h"
 #include "deployer/serve.h"
 
@@ -17,6 +18,8 @@ struct arguments {
     const char *want;       /* of rollback */
     const char *generation; /* of rollback; "": the one before */
     const char *folder;     /* of remove */
+    const char *key, *from; /* of enroll */
+    bool remove;            /* of enroll */
     bool force, json, quiet, verbose;
 };
 
@@ -27,7 +30,8 @@ enum command {
     CHECK,
     ROLLBACK,
     REMOVE,
-    RECOVER
+    RECOVER,
+    ENROLL
 };
 
 #define OPERATORS (1 << RECONCILE | 1 << STATUS | 1 << CHECK | 1 << ROLLBACK | 1 << REMOVE)
@@ -49,12 +53,16 @@ static int parse_arguments(int argc, char **argv, struct arguments *a, size_t *o
         [RECOVER] = {"recover",
                      "finish an installation that was cut short, without daemon or Docker (at boot)", NULL,
                      NULL},
+        [ENROLL] = {"enroll", "let the proxy host with this public key push, or no longer", "KEY", &a->key},
     };
     const struct option_row rows[] = {
         {"force", 'f', NULL, "reconcile: install the current generation again, reload, verify", &a->force,
          NULL, 1 << RECONCILE | 1 << ROLLBACK},
         {"want", 'w', "NAME", "rollback: of this want (an SNI folder), not of the primary", NULL, &a->want,
          1 << ROLLBACK},
+        {"from", 0, "ADDRESS", "enroll: the key counts from there alone (an sshd pattern list)", NULL,
+         &a->from, 1 << ENROLL},
+        {"remove", 0, NULL, "enroll: take the key away again", &a->remove, NULL, 1 << ENROLL},
         {"config", 'c', "FILE", "instead of " DEPLOY_CONF_PATH, NULL, &a->config, 0},
         {"socket", 's', "PATH", "serve: listen here; else: connect here", NULL, &a->socket,
          OPERATORS | 1 << SERVE},
@@ -138,6 +146,8 @@ static int run(enum command command, const struct arguments *a, const struct dep
         return remove_folder(a, socket, report, err);
     case RECOVER:
         return deploy_recover(conf, report, err);
+    case ENROLL:
+        return enroll(&(struct enroll_opts){a->key, a->from, a->remove, conf->push_user}, report, err);
     default:
         return operator_run(socket, a->force ? "RECONCILE force" : "RECONCILE", report);
     }

@@ -4,32 +4,22 @@
  * mailcow-cert-push-worker, whose libraries (libssh2, OpenSSL, libsystemd) take longer to load than the
  * answer takes.
  */
+#include "common/libexec.h"
 #include "pusher/arguments.h"
 #include "pusher/unchanged.h"
 
-#include <errno.h>
-#include <libgen.h>
 #include <limits.h>
 #include <string.h>
 
 #define WORKER "mailcow-cert-push-worker"
 
-/* Beside this program as `make install` lays them out (bin and libexec), or in the same folder as `make`
- * does. */
 static int become_worker(char **argv, struct error *err)
 {
-    char self[PATH_MAX], path[PATH_MAX + 64];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n < 0)
-        return error_errno(err, "/proc/self/exe", "readlink");
-    self[n] = '\0';
-    const char *folder = dirname(self);
-    snprintf(path, sizeof path, "%s/../libexec/" WORKER, folder);
+    char path[PATH_MAX];
+    int rc = libexec_path(path, sizeof path, WORKER, err);
+    if (rc)
+        return rc;
     execv(path, argv);
-    if (errno == ENOENT) {
-        snprintf(path, sizeof path, "%s/" WORKER, folder);
-        execv(path, argv);
-    }
     return error_errno(err, path, "execute");
 }
 
