@@ -16,6 +16,7 @@ MANDIR     = $(PREFIX)/share/man
 DATADIR    = $(PREFIX)/share/mailcow-certsync
 DOCDIR     = $(PREFIX)/share/doc/mailcow-certsync
 UNITDIR    = $(PREFIX)/lib/systemd/system
+COMPLETION = $(PREFIX)/share/bash-completion/completions
 SYSUSERS   = $(PREFIX)/lib/sysusers.d
 
 CFLAGS   ?= -O2 -g
@@ -113,6 +114,8 @@ install: all ## install into DESTDIR below PREFIX (/usr/local)
 	$(call install_text,$(wildcard systemd/*.service systemd/*.timer systemd/*.socket),$(UNITDIR))
 	$(call install_text,$(wildcard systemd/sysusers.d/*.conf),$(SYSUSERS))
 	$(call install_text,README.md LICENSE CHANGELOG.md $(wildcard docs/*.md conf/*.conf),$(DOCDIR))
+	install -D -m 644 conf/bash-completion/mailcow-certsync $(DESTDIR)$(COMPLETION)/mailcow-cert-push
+	install -D -m 644 conf/bash-completion/mailcow-certsync $(DESTDIR)$(COMPLETION)/mailcow-cert-deploy
 	$(call install_text,$(wildcard conf/sshd_config.d/*.conf),$(DATADIR)/sshd_config.d)
 
 # ---- tests; they need root, and install the Debian packages that they need ----
@@ -148,7 +151,7 @@ test: packages ## everything: both compilers, unit tests under sanitizers, syste
 lint: ## build with gcc and clang, warnings being errors
 	$(MAKE) O=$(O)/gcc CC=gcc CFLAGS='-O2 -g -Werror' all
 	$(MAKE) O=$(O)/clang CC=clang CFLAGS='-O2 -g -Werror' all
-	shellcheck .ci/run
+	shellcheck .ci/run conf/bash-completion/*
 
 UNIT_O    := $(O)/unit
 UNIT_RUNS := $(patsubst tests/unit/%.c,$(UNIT_O)/tests/unit/%.run,$(UNIT))
