@@ -118,6 +118,22 @@ install: all ## install into DESTDIR below PREFIX (/usr/local)
 	install -D -m 644 conf/bash-completion/mailcow-certsync $(DESTDIR)$(COMPLETION)/mailcow-cert-deploy
 	$(call install_text,$(wildcard conf/sshd_config.d/*.conf),$(DATADIR)/sshd_config.d)
 
+# ---- Debian packages ----
+
+PACKAGES_DEB := debhelper dpkg-dev pkgconf
+
+# Built from a copy; what was said to this make (O=, CFLAGS=) is not for that one.
+.PHONY: deb
+deb: ## build the Debian packages, in build/deb
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_DEB))
+	rm -rf $(O)/deb && mkdir -p $(O)/deb/source
+	cp -a CHANGELOG.md LICENSE Makefile README.md common conf debian deployer docs pusher systemd $(O)/deb/source
+	cd $(O)/deb/source && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS -u O \
+	    DEB_BUILD_OPTIONS="noautodbgsym parallel=$$(nproc)" dpkg-buildpackage --build=binary --no-sign >../build.log 2>&1 || \
+	    { tail -n 50 ../build.log; exit 1; }
+	rm -rf $(O)/deb/source
+	@ls -l $(O)/deb/*.deb
+
 # ---- tests; they need root, and install the Debian packages that they need ----
 
 PACKAGES_BUILD := gcc libc6-dev make libssh2-1-dev libssl-dev libsystemd-dev libinih-dev libcurl4-openssl-dev libjansson-dev libseccomp-dev
