@@ -43,6 +43,7 @@ static void child(int answer_fd, const void *bundle, size_t len, const struct ju
                   time_t now)
 {
     struct reply reply = {0};
+    alarm(JUDGE_SECONDS + 1); /* a parent without CAP_KILL cannot end what has become another user */
     if (!confine(answer_fd)) {
         reply.rc = error_errno(&reply.err, "judge", "confine its process");
         _exit(io_write_all(answer_fd, &reply, sizeof reply) == 0 ? 0 : 2);

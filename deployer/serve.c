@@ -1,5 +1,6 @@
 #include "deployer/serve.h"
 #include "common/clock.h"
+#include "common/text.h"
 #include "deployer/deploy.h"
 #include "deployer/session.h"
 #include "deployer/turn.h"
@@ -27,6 +28,8 @@
 #define SERVE_MAX_ALL (SERVE_MAX_PUSHERS + SERVE_MAX_OPERATORS)
 #define OTHER_FDS     64 /* descriptors beside those of connections that wait */
 
+#define STATUS_SIZE 200
+
 #define BUSY "421 busy: too many sessions, come again\n"
 
 struct child {
@@ -43,7 +46,11 @@ struct daemon {
     uid_t push_uid; /* looked up once: a name service that hangs would stop the loop */
     bool stopping;
     int64_t last_used_ms;
+    time_t idle_since; /* the same, as people tell time */
     int64_t crowd_logged_ms;
+    int64_t watchdog_ms; /* between two signs of life that systemd is given; 0: it wants none */
+    int64_t next_sign_ms;
+    char status[STATUS_SIZE]; /* as systemd was told last */
     struct child children[SERVE_MAX_ALL];
     struct turns *turns; /* one for each child */
     struct trust *trust; /* NULL until the first pusher's session has begun */
@@ -106,6 +113,12 @@ static int listen_on(const char *path, const struct deploy_conf *conf, struct er
 }
 
 /* ---- sessions ---- */
+
+static void mark_used(struct daemon *d)
+{
+    d->last_used_ms = clock_ms();
+    d->idle_since = time(NULL);
+}
 
 static unsigned count_children(const struct daemon *d, enum session_role role)
 {
@@ -224,7 +237,7 @@ static void accept_sessions(struct daemon *d)
     int fd;
     for (int i = 0; i < WAITING_MAX && (fd = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0; i++)
         admit(d, fd);
-    d->last_used_ms = clock_ms();
+    mark_used(d);
 }
 
 /* ---- turns ---- */
@@ -308,7 +321,7 @@ static void reap(struct daemon *d)
     int status;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
         forget_child(d, pid, status);
-    d->last_used_ms = clock_ms();
+    mark_used(d);
 }
 
 /* Sessions that deploy finish first; the others end at once, and their clients come again. */
@@ -332,6 +345,43 @@ static void on_signal(struct daemon *d)
     }
 }
 
+/* ---- what systemd is told ---- */
+
+static void describe(const struct daemon *d, char *out)
+{
+    unsigned pushers = count_children(d, ROLE_PUSHER), operators = count_children(d, ROLE_OPERATOR);
+    char idle[TEXT_TIME_SIZE];
+    if (d->opts->refusal)
+        snprintf(out, STATUS_SIZE, "Refuses all sessions: %.*s", (int)strcspn(d->opts->refusal, "\n"),
+                 d->opts->refusal);
+    else if (pushers || operators || d->waiting.count)
+        snprintf(out, STATUS_SIZE, "%s: %u of pushers, %u of operators; %zu connections wait",
+                 d->stopping ? "Ends after its sessions" : "Sessions", pushers, operators, d->waiting.count);
+    else if (d->opts->idle)
+        snprintf(out, STATUS_SIZE, "Idle since %s; ends when nobody comes", text_time(idle, d->idle_since));
+    else
+        snprintf(out, STATUS_SIZE, "Idle");
+}
+
+static void tell_systemd(struct daemon *d)
+{
+    char status[STATUS_SIZE];
+    describe(d, status);
+    if (strcmp(status, d->status) != 0)
+        sd_notifyf(0, "STATUS=%s", strcpy(d->status, status));
+    if (d->watchdog_ms && clock_ms() >= d->next_sign_ms) {
+        sd_notify(0, "WATCHDOG=1");
+        d->next_sign_ms = clock_ms() + d->watchdog_ms;
+    }
+}
+
+/* A third of what systemd allows, so that a busy machine does not look like a daemon that hangs. */
+static int64_t watchdog_interval_ms(void)
+{
+    uint64_t usec;
+    return sd_watchdog_enabled(0, &usec) > 0 ? (int64_t)(usec / 3000) : 0;
+}
+
 /* ---- the loop ---- */
 
 /* When it has been idle for long enough: not before what it remembers of repetitions means nothing any more.
@@ -353,14 +403,15 @@ static int wait_ms(const struct daemon *d)
 {
     if (d->waiting.count)
         return has_room(d, ROLE_PUSHER) ? 0 : LOOK_MS;
-    if (!d->opts->idle || count_children(d, ROLE_NONE))
-        return -1;
-    return clock_left_ms(end_ms(d));
+    int end = !d->opts->idle || count_children(d, ROLE_NONE) ? -1 : clock_left_ms(end_ms(d));
+    int sign = d->watchdog_ms ? clock_left_ms(d->next_sign_ms) : -1;
+    return end < 0 || (sign >= 0 && sign < end) ? sign : end;
 }
 
 static int loop(struct daemon *d, struct error *err)
 {
     while (!is_over(d)) {
+        tell_systemd(d);
         struct pollfd fds[] = {
             {.fd = d->signal_fd, .events = POLLIN},
             {.fd = d->stopping ? -1 : d->listen_fd, .events = POLLIN},
@@ -405,7 +456,8 @@ static size_t limit_waiting(void)
 int serve(const struct serve_opts *opts, struct error *err)
 {
     const struct passwd *pw = getpwnam(opts->conf->push_user);
-    struct daemon d = {.opts = opts, .last_used_ms = clock_ms(), .push_uid = pw ? pw->pw_uid : (uid_t)-1};
+    struct daemon d = {.opts = opts, .push_uid = pw ? pw->pw_uid : (uid_t)-1};
+    mark_used(&d);
     d.waiting.max = limit_waiting();
     int rc = turns_new(&d.turns, SERVE_MAX_ALL, err);
     if (rc < 0)
@@ -420,6 +472,7 @@ int serve(const struct serve_opts *opts, struct error *err)
     fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
     d.listen_fd = listen_fd;
     d.signal_fd = signal_fd;
+    d.watchdog_ms = watchdog_interval_ms();
     sd_notify(0, "READY=1");
     rc = loop(&d, err);
     sd_notify(0, "STOPPING=1");

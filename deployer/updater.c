@@ -2,6 +2,7 @@
 #include "common/cleanup.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
@@ -54,9 +55,17 @@ static const char *script_of(const struct command *c)
     return word;
 }
 
+static bool belongs_to_root(int process)
+{
+    struct stat st;
+    return fstat(process, &st) == 0 && st.st_uid == 0;
+}
+
 /*
  * The folder and not the file is compared: the script replaces itself while it runs. A relative path is that
- * of the process's working directory, and update.sh insists on being called in its own.
+ * of the process's working directory, and update.sh insists on being called in its own. Which that is only
+ * CAP_SYS_PTRACE shows of a process with more capabilities: then root's is taken for it. Nobody else can run
+ * mailcow's.
  */
 static bool lies_in(int process, const char *script, const struct stat *folder)
 {
@@ -64,7 +73,9 @@ static bool lies_in(int process, const char *script, const struct stat *folder)
     struct stat st;
     int len = (int)(base_name(script) - script);
     snprintf(path, sizeof path, "%s%.*s", *script == '/' ? "" : "cwd/", len, script);
-    return fstatat(process, path, &st, 0) == 0 && st.st_dev == folder->st_dev && st.st_ino == folder->st_ino;
+    if (fstatat(process, path, &st, 0) < 0)
+        return errno == EACCES && belongs_to_root(process);
+    return st.st_dev == folder->st_dev && st.st_ino == folder->st_ino;
 }
 
 static bool is_update(int process, const struct stat *folder)

@@ -20,6 +20,7 @@ static const char *enter_sandbox(const struct sandbox_call *calls);
 #include "tests/unit/forbidden.h"
 
 #include <dirent.h>
+#include <linux/capability.h>
 #include <linux/futex.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -296,6 +297,22 @@ static void test_hang(void **state)
     assert_true(clock_ms() - start >= 1000);
 }
 
+/* The daemon's unit has no CAP_KILL, and the judge is another user. */
+static void test_hang_without_the_right_to_kill(void **state)
+{
+    (void)state;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct all[2], some[2];
+    assert_int_equal(syscall(SYS_capget, &header, all), 0);
+    memcpy(some, all, sizeof some);
+    some[0].effective &= ~(1U << CAP_KILL);
+    assert_int_equal(syscall(SYS_capset, &header, some), 0);
+    int64_t start = clock_ms();
+    crashes(wait_for_ever, "the judge took too long on it");
+    assert_true(clock_ms() - start < 10000);
+    assert_int_equal(syscall(SYS_capset, &header, all), 0);
+}
+
 static void test_hang_after_closing(void **state)
 {
     (void)state;
@@ -474,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_without_standard_descriptors),
         cmocka_unit_test(test_crash),
         cmocka_unit_test(test_hang),
+        cmocka_unit_test(test_hang_without_the_right_to_kill),
         cmocka_unit_test_teardown(test_hang_after_closing, restore_sandbox),
         cmocka_unit_test(test_flood),
         cmocka_unit_test(test_no_memory),

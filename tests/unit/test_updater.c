@@ -4,6 +4,11 @@
 #include "deployer/updater.h"
 
 #include <dirent.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 /* A process of the folder proc, with the working directory cwd. words: each ended by a NUL. */
 static void process(const struct directory *d, const char *pid, const char *cwd, const char *words,
@@ -83,6 +88,47 @@ static void finds_it_among_many(void **state)
     assert_int_equal(find(*state), 99);
 }
 
+/* A shell at work on other/update.sh, which is not mailcow's. */
+static pid_t start_other(const struct directory *d)
+{
+    write_text(d, "other/update.sh", "read line\n");
+    int pipe_fds[2];
+    assert_int_equal(pipe(pipe_fds), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (dup2(pipe_fds[0], 0) == 0 && chdir(path_in(d, "other")) == 0)
+            execl("/bin/sh", "sh", "./update.sh", NULL);
+        _exit(127);
+    }
+    close(pipe_fds[0]);
+    return pid;
+}
+
+/* Without CAP_SYS_PTRACE, as in the daemon's unit, the working directory of who has it is hidden. */
+static void takes_roots_for_it_where_the_folder_is_hidden(void **state)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct all[2], some[2];
+    if (geteuid() != 0)
+        skip();
+    set_up(*state);
+    pid_t pid = start_other(*state), found = 0;
+    assert_int_equal(syscall(SYS_capget, &header, all), 0);
+    memcpy(some, all, sizeof some);
+    some[0].effective &= ~(1U << CAP_SYS_PTRACE);
+    assert_int_equal(syscall(SYS_capset, &header, some), 0);
+    for (int i = 0; i < 1000 && !found && waitpid(pid, NULL, WNOHANG) == 0; i++) {
+        found = updater_find("/proc", path_in(*state, "mailcow"));
+        usleep(1000);
+    }
+    assert_int_equal(syscall(SYS_capset, &header, all), 0);
+    assert_int_equal(found, pid);
+    assert_int_not_equal(updater_find("/proc", path_in(*state, "mailcow")), pid);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 static void knows_nothing_without_proc(void **state)
 {
     set_up(*state);
@@ -96,6 +142,7 @@ int main(void)
         WITH_DIRECTORY(finds_it_however_it_was_called),
         WITH_DIRECTORY(takes_nothing_else_for_it),
         WITH_DIRECTORY(finds_it_among_many),
+        WITH_DIRECTORY(takes_roots_for_it_where_the_folder_is_hidden),
         WITH_DIRECTORY(knows_nothing_without_proc),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
