@@ -192,7 +192,7 @@ static void emit(const struct report *r, int priority, const char *text, const s
     else if (priority <= LOG_ERR)
         fprintf(stderr, "%s: %s\n", r->opts.program, text);
     else if (!r->root)
-        printf("%s\n", text);
+        fprintf(r->opts.aside ? stderr : stdout, "%s\n", text);
 }
 
 void report_result(struct report *r, const struct report_result *result)

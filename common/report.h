@@ -30,6 +30,7 @@ struct report_opts {
     void (*journal)(int priority, const char *text, const struct report_result *result);
     bool json;
     bool quiet; /* nothing but errors */
+    bool aside; /* results go to stderr: stdout is for what the command is asked for */
     bool verbose;
 };
 

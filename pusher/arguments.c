@@ -2,22 +2,31 @@
 
 #include <string.h>
 
-static const struct option_command commands[] = {
-    [COMMAND_RUN] = {"run", "one pass: push what changed, wait for the verdict", NULL, NULL},
-    [COMMAND_STATUS] = {"status", "what the last verdicts said, without asking anybody", NULL, NULL},
-};
-
 int arguments_parse(int argc, char **argv, struct arguments *out, struct error *err)
 {
     struct arguments *a = out;
     size_t command = 0;
     *out = (struct arguments){.config = PUSH_CONF_PATH};
+    const struct option_command commands[] = {
+        [COMMAND_RUN] = {"run", "one pass: push what changed, wait for the verdict", NULL, NULL},
+        [COMMAND_STATUS] = {"status", "what the last verdicts said, without asking anybody", NULL, NULL},
+        [COMMAND_ENROLL] = {"enroll", "introduce this host to a mail host", "HOST", &a->host},
+    };
     const struct option_row rows[] = {
         {"force", 'f', NULL, "push also what is installed already, and have it deployed again", &a->force,
          NULL, 1 << COMMAND_RUN},
         {"dry-run", 'n', NULL, "ask the mail host and compare; send nothing", &a->dry_run, NULL,
          1 << COMMAND_RUN},
         {"target", 't', "NAME", "only this [target NAME]", NULL, &a->target, 0},
+        {"fingerprint", 0, "FP", "SHA256:... of the mail host's key: nobody is asked whether it is right",
+         NULL, &a->fingerprint, 1 << COMMAND_ENROLL},
+        {"port", 'p', "PORT", "of the mail host's sshd (22)", NULL, &a->port, 1 << COMMAND_ENROLL},
+        {"user", 'u', "USER", "to log in to the mail host as (certsync)", NULL, &a->user,
+         1 << COMMAND_ENROLL},
+        {"source", 's', "FOLDER", "of lineages, where they are in no usual place", NULL, &a->source,
+         1 << COMMAND_ENROLL},
+        {"remove", 0, NULL, "forget the mail host: its target, its pinned key", &a->remove, NULL,
+         1 << COMMAND_ENROLL},
         {"config", 'c', "FILE", "instead of " PUSH_CONF_PATH, NULL, &a->config, 0},
         {"json", 0, NULL, "one machine-readable object on stdout", &a->json, NULL, 0},
         {"verbose", 'v', NULL, "every step, also where nobody watches", &a->verbose, NULL, 0},
@@ -38,8 +47,11 @@ int arguments_parse(int argc, char **argv, struct arguments *out, struct error *
 
 struct report_opts arguments_report(const struct arguments *a)
 {
-    return (struct report_opts){
-        .program = "mailcow-cert-push", .json = a->json, .quiet = a->quiet, .verbose = a->verbose};
+    return (struct report_opts){.program = "mailcow-cert-push",
+                                .json = a->json,
+                                .quiet = a->quiet,
+                                .verbose = a->verbose,
+                                .aside = a->command == COMMAND_ENROLL};
 }
 
 bool arguments_select(const struct arguments *a, const struct target *target)

@@ -10,13 +10,15 @@
 
 enum arguments_command {
     COMMAND_RUN,
-    COMMAND_STATUS
+    COMMAND_STATUS,
+    COMMAND_ENROLL
 };
 
 struct arguments {
     enum arguments_command command;
     const char *config, *target;
-    bool force, dry_run, json, quiet, verbose;
+    const char *host, *port, *user, *fingerprint, *source; /* of enroll */
+    bool force, dry_run, remove, json, quiet, verbose;
 };
 
 /* 0, OPTIONS_SHOWN, or E_USAGE. */

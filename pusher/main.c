@@ -56,6 +56,8 @@ static int run(const struct arguments *a, struct state *states, struct report *r
 {
     AUTO_PUSH_CONF struct push_conf conf = {0};
     struct error why;
+    if (a->command != COMMAND_RUN && a->command != COMMAND_STATUS)
+        return become_worker(argv, err);
     int rc = arguments_configure(a, &conf, err);
     if (rc < 0)
         return rc;

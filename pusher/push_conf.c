@@ -69,7 +69,7 @@ static void *target_record(void *config, const char *instance)
     target->port = 22;
     target->timeout = 30; /* at 30 % packet loss a handshake was seen to take 21 s */
     if (conf_set_string(&target->name, instance) < 0 || conf_set_string(&target->user, "certsync") < 0 ||
-        conf_set_string(&target->key, "/etc/mailcow-certsync/id_ed25519") < 0 ||
+        conf_set_string(&target->key, PUSH_CONF_KEY) < 0 ||
         conf_set_string(&target->known_hosts, "/etc/mailcow-certsync/known_hosts") < 0)
         return NULL;
     return &s->targets[s->target_count++];
@@ -85,8 +85,6 @@ static const struct conf_section sections[] = {
 
 static void check_sources(const struct push_conf *s, const char *path, struct problems *problems)
 {
-    if (!s->source_count)
-        problem_add(problems, "%s: no [source NAME]: say where the lineages are", path);
     for (size_t i = 0; i < s->source_count; i++) {
         const struct source *source = &s->sources[i];
         if (source->path ? source->cert || source->key : !source->cert || !source->key)
@@ -97,22 +95,44 @@ static void check_sources(const struct push_conf *s, const char *path, struct pr
 
 static void check_targets(const struct push_conf *s, const char *path, struct problems *problems)
 {
-    if (!s->target_count)
-        problem_add(problems, "%s: no [target NAME]: say where to push", path);
     for (size_t i = 0; i < s->target_count; i++)
         if (!s->targets[i].host)
             problem_add(problems, "%s: [target %s]: host is missing", path, s->targets[i].name);
 }
 
-int push_conf_read(const char *path, struct push_conf *out, struct problems *problems)
+static int set_defaults(struct push_conf *out)
 {
     *out = (struct push_conf){.verify_every = 86400};
-    if (conf_set_string(&out->state, "/var/lib/mailcow-cert-push") < 0)
+    return conf_set_string(&out->state, "/var/lib/mailcow-cert-push");
+}
+
+int push_conf_parse(const char *path, char *text, struct push_conf *out, struct problems *problems)
+{
+    if (set_defaults(out) < 0)
+        return E_TEMPORARY;
+    conf_parse(path, text, sections, sizeof sections / sizeof *sections, out, problems);
+    check_sources(out, path, problems);
+    check_targets(out, path, problems);
+    return problems->count ? E_CONFIG : 0;
+}
+
+struct target *push_conf_target(struct push_conf *s, const char *name)
+{
+    return target_record(s, name);
+}
+
+int push_conf_read(const char *path, struct push_conf *out, struct problems *problems)
+{
+    if (set_defaults(out) < 0)
         return E_TEMPORARY;
     if (conf_read(path, sections, sizeof sections / sizeof *sections, out, problems) < 0 &&
         !out->source_count && !out->target_count)
         return E_CONFIG;
+    if (!out->source_count)
+        problem_add(problems, "%s: no [source NAME]: say where the lineages are", path);
     check_sources(out, path, problems);
+    if (!out->target_count)
+        problem_add(problems, "%s: no [target NAME]: say where to push", path);
     check_targets(out, path, problems);
     return problems->count ? E_CONFIG : 0;
 }

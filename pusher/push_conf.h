@@ -36,8 +36,15 @@ struct push_conf {
 };
 
 #define PUSH_CONF_PATH "/etc/mailcow-certsync/push.conf"
+#define PUSH_CONF_KEY  "/etc/mailcow-certsync/id_ed25519"
 /* All problems are in problems; 0 or E_CONFIG. */
 int push_conf_read(const char *path, struct push_conf *out, struct problems *problems);
+
+/* The same of text, which is written to and need not be complete: there may be no source, and no target. */
+int push_conf_parse(const char *path, char *text, struct push_conf *out, struct problems *problems);
+
+/* The target of that name, which is made with its defaults if it is missing; NULL when there is no room. */
+struct target *push_conf_target(struct push_conf *s, const char *name);
 void push_conf_free(struct push_conf *s);
 #define AUTO_PUSH_CONF CLEANUP(push_conf_free)
 

@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/io.h"
 #include "common/text.h"
+#include "pusher/ssh_blob.h"
 #include "pusher/ssh_impl.h"
 
 #include <errno.h>
@@ -149,8 +150,8 @@ static int overdue(const struct ssh *s, const struct ssh_opts *o, bool connected
                      o->connect_timeout_ms / 1000, o->connect_timeout_ms % 1000 / 100);
 }
 
-/* Hears the child until the session is open. */
-static int await_open(struct ssh *s, const struct ssh_opts *o, struct error *err)
+/* Hears the child until the step is done. */
+static int await(struct ssh *s, const struct ssh_opts *o, enum ssh_step goal, struct error *err)
 {
     struct ssh_event event = {0};
     bool connected = false;
@@ -172,13 +173,34 @@ static int await_open(struct ssh *s, const struct ssh_opts *o, struct error *err
         }
         if (o->on_step && event.step >= SSH_CONNECTED && event.step <= SSH_OPEN)
             o->on_step(o->ctx, (enum ssh_step)event.step, event.text, event.us);
-        if (event.step == SSH_OPEN)
+        if (event.step == (int)goal)
             return 0;
         if (event.step == SSH_CONNECTED && !connected) {
             connected = true;
             deadline = clock_ms() + o->handshake_timeout_ms + SLACK_MS;
         }
     }
+}
+
+/* Starts the child with its job, whose known hosts are the caller's, and waits for the step. */
+static int begin(struct ssh **out, struct ssh_job *job, enum ssh_step goal, struct error *err)
+{
+    const struct ssh_opts *o = job->opts;
+    struct ssh *s = calloc(1, sizeof *s);
+    if (!s)
+        return error_memory(err);
+    s->stream = s->events = -1;
+    char host[290];
+    snprintf(s->subject, sizeof s->subject, "%s port %u",
+             text_escape(host, sizeof host, o->host, strlen(o->host)), o->port);
+    int rc = start(s, job, err);
+    if (rc == 0)
+        rc = await(s, o, goal, err);
+    if (rc < 0)
+        release(s);
+    else
+        *out = s;
+    return rc;
 }
 
 int ssh_open(struct ssh **out, const struct ssh_opts *opts, struct error *err)
@@ -189,26 +211,62 @@ int ssh_open(struct ssh **out, const struct ssh_opts *opts, struct error *err)
     int rc = ssh_key_inspect(o.key, o.key_path, &job.key, err);
     if (rc == 0)
         rc = known_hosts_load(o.known_hosts, o.known_hosts_path, o.host, o.port, &job.known, err);
+    if (rc == 0)
+        rc = begin(out, &job, SSH_OPEN, err);
+    known_hosts_free(&job.known);
+    return rc;
+}
+
+/* `type base64`, as the child reports it; it may be anybody's by now. */
+static int parse_host_key(const char *text, struct ssh_host_key *out)
+{
+    unsigned char blob[sizeof out->base64];
+    char inner[sizeof out->type];
+    if (sscanf(text, "%63s %1023s", out->type, out->base64) != 2)
+        return -1;
+    int len = ssh_blob_decode(out->base64, strlen(out->base64), blob, sizeof blob);
+    if (len < 0 || !ssh_blob_type(blob, (size_t)len, inner, sizeof inner) || strcmp(inner, out->type) != 0 ||
+        !ssh_blob_is_whole(blob, (size_t)len))
+        return -1;
+    ssh_blob_fingerprint(out->fingerprint, blob, (size_t)len);
+    return 0;
+}
+
+struct learning {
+    const struct ssh_opts *opts;
+    char key[1024];
+};
+
+static void on_learning_step(void *ctx, enum ssh_step step, const char *detail, int64_t us)
+{
+    struct learning *l = ctx;
+    if (step == SSH_HOST_KEY)
+        snprintf(l->key, sizeof l->key, "%s", detail);
+    else if (l->opts->on_step)
+        l->opts->on_step(l->opts->ctx, step, detail, us);
+}
+
+int ssh_learn(const struct ssh_opts *opts, struct ssh_host_key *out, struct error *err)
+{
+    struct learning learning = {.opts = opts};
+    struct ssh_opts o = *opts;
+    struct ssh_job job = {.opts = &o, .start_us = clock_us(), .learn = true};
+    struct ssh *s = NULL;
+    char ignored[8];
+    struct error ended;
+    defaults(&o);
+    o.on_step = on_learning_step;
+    o.ctx = &learning;
+    int rc = known_hosts_load(o.known_hosts, o.known_hosts_path, o.host, o.port, &job.known, err);
+    if (rc == 0)
+        rc = begin(&s, &job, SSH_HOST_KEY, err);
+    known_hosts_free(&job.known);
     if (rc < 0)
         return rc;
-    struct ssh *s = calloc(1, sizeof *s);
-    if (!s) {
-        known_hosts_free(&job.known);
-        return error_memory(err);
-    }
-    s->stream = s->events = -1;
-    char host[290];
-    snprintf(s->subject, sizeof s->subject, "%s port %u",
-             text_escape(host, sizeof host, o.host, strlen(o.host)), o.port);
-    rc = start(s, &job, err);
-    known_hosts_free(&job.known);
-    if (rc == 0)
-        rc = await_open(s, &o, err);
-    if (rc < 0)
-        release(s);
-    else
-        *out = s;
-    return rc;
+    ssh_close(s, ignored, sizeof ignored, &ended);
+    return parse_host_key(learning.key, out) < 0
+               ? error_set(err, E_FAILED, "%s port %u: it shows a host key that is none", o.host, o.port)
+               : 0;
 }
 
 int ssh_fd(const struct ssh *s)

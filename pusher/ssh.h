@@ -17,6 +17,7 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/secret.h"
+#include "pusher/ssh_blob.h"
 
 #include <stdint.h>
 
@@ -57,6 +58,20 @@ struct ssh_opts {
  * read. process_protect must have been called: libraries can read none of their files in the child.
  */
 int ssh_open(struct ssh **out, const struct ssh_opts *opts, struct error *err);
+
+/* A host key that a server has shown. */
+struct ssh_host_key {
+    char type[64]; /* "ssh-ed25519" */
+    char base64[1024];
+    char fingerprint[SSH_FINGERPRINT_SIZE];
+};
+
+/*
+ * Connects, takes the host key that the server proves to have, and hangs up without logging in: one of a kind
+ * that known_hosts pins for the host if it has one. Whether to trust it is for the caller to find out. Of the
+ * options, user and key are not used. Codes as of ssh_open.
+ */
+int ssh_learn(const struct ssh_opts *opts, struct ssh_host_key *out, struct error *err);
 
 /*
  * The stream: a connected socket, for poll(2), read, write and shutdown(SHUT_WR). Owned by s. It ends when

@@ -22,6 +22,14 @@ int ssh_blob_decode(const char *text, size_t len, unsigned char *out, size_t siz
     return n < 0 ? -1 : n - (int)padding;
 }
 
+bool ssh_blob_encode(char *out, size_t size, const unsigned char *blob, size_t len)
+{
+    if (len > 1 << 20 || (len + 2) / 3 * 4 + 1 > size)
+        return false;
+    EVP_EncodeBlock((unsigned char *)out, blob, (int)len);
+    return true;
+}
+
 bool ssh_blob_string(const unsigned char *blob, size_t len, size_t *pos, const unsigned char **out_bytes,
                      size_t *out_len)
 {

@@ -13,6 +13,9 @@
 /* Strict base64, padded, nothing else in it. The decoded length, or -1; out needs len / 4 * 3 bytes. */
 int ssh_blob_decode(const char *text, size_t len, unsigned char *out, size_t size);
 
+/* The base64 text of a blob; false when it does not fit. */
+bool ssh_blob_encode(char *out, size_t size, const unsigned char *blob, size_t len);
+
 /* Takes the string at *pos (four bytes of length, then the bytes) and moves *pos behind it. */
 bool ssh_blob_string(const unsigned char *blob, size_t len, size_t *pos, const unsigned char **out_bytes,
                      size_t *out_len);
@@ -21,8 +24,8 @@ bool ssh_blob_string(const unsigned char *blob, size_t len, size_t *pos, const u
 bool ssh_blob_type(const unsigned char *blob, size_t len, char *out, size_t size);
 
 /*
- * Whether an Ed25519 or ECDSA key has all its parts, each as long as its kind wants it, and nothing behind them.
- * Of other kinds nothing is known: they count as whole.
+ * Whether an Ed25519 or ECDSA key has all its parts, each as long as its kind wants it, and nothing behind
+ * them. Of other kinds nothing is known: they count as whole.
  */
 bool ssh_blob_is_whole(const unsigned char *blob, size_t len);
 

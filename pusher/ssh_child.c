@@ -120,7 +120,7 @@ static int session(struct ssh_child *c)
     rc = confine(c, fd);
     if (rc == 0)
         rc = ssh_session_open(c);
-    return rc < 0 ? rc : ssh_relay(c);
+    return rc < 0 || c->job->learn ? rc : ssh_relay(c);
 }
 
 void ssh_child_run(const struct ssh_job *job, int stream, int events)

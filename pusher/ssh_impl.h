@@ -25,6 +25,7 @@ struct ssh_job {
     const struct ssh_opts *opts; /* defaults filled in */
     struct ssh_key key;
     struct known_hosts known;
+    bool learn; /* only what host key the server shows: reported as `type base64`, whatever is pinned */
     int64_t start_us;
     pid_t parent;
 };

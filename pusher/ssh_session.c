@@ -100,14 +100,22 @@ static bool is_pinned(const struct known_hosts *known, const char *type)
     return false;
 }
 
-static void wish_for_pinned(const struct known_hosts *known, char *out, size_t size)
+static void wish_for(const struct known_hosts *known, bool pinned, char *out, size_t size)
 {
-    out[0] = '\0';
     for (size_t i = 0; i < sizeof host_keys / sizeof *host_keys; i++) {
         size_t used = strlen(out);
-        if (is_pinned(known, host_keys[i].type))
+        if (is_pinned(known, host_keys[i].type) == pinned)
             snprintf(out + used, size - used, "%s%s", used ? "," : "", host_keys[i].methods);
     }
+}
+
+/* Only kinds that are pinned; to learn a key, all others after them. */
+static void wish_for_host_keys(const struct ssh_job *job, char *out, size_t size)
+{
+    out[0] = '\0';
+    wish_for(&job->known, true, out, size);
+    if (job->learn)
+        wish_for(&job->known, false, out, size);
 }
 
 static bool is_supported(const char *name, size_t len, const char *const *supported, int count)
@@ -142,7 +150,7 @@ static int set_offers(struct ssh_child *c)
         const char *wish = offers[i].wish;
         char *ours = c->ours[offers[i].list];
         if (!wish) {
-            wish_for_pinned(&c->job->known, pinned, sizeof pinned);
+            wish_for_host_keys(c->job, pinned, sizeof pinned);
             wish = pinned;
         }
         filter(c, offers[i].method, wish, ours, sizeof c->ours[0]);
@@ -171,7 +179,7 @@ static int check_pins(struct ssh_child *c)
             "host key UNKNOWN: %s pins no key for this host: get it with `ssh-keyscan -t ed25519 -p %u "
             "%s`, compare its fingerprint on the host itself, then add it",
             o->known_hosts_path, o->port, o->host);
-    wish_for_pinned(known, wish, sizeof wish);
+    wish_for_host_keys(c->job, wish, sizeof wish);
     filter(c, LIBSSH2_METHOD_HOSTKEY, wish, usable, sizeof usable);
     if (*usable)
         return 0;
@@ -198,7 +206,7 @@ int ssh_session_prepare(struct ssh_child *c)
     libssh2_session_callback_set(c->session, LIBSSH2_CALLBACK_RECV, recv_cb.any);
     libssh2_session_callback_set(c->session, LIBSSH2_CALLBACK_SEND, send_cb.any);
     libssh2_session_set_blocking(c->session, 0);
-    int rc = check_pins(c);
+    int rc = c->job->learn ? 0 : check_pins(c);
     return rc < 0 ? rc : set_offers(c);
 }
 
@@ -264,6 +272,16 @@ static int request_command(struct ssh_child *c)
     return libssh2_channel_exec(c->channel, COMMAND);
 }
 
+static int tell_host_key(struct ssh_child *c, const char *type, const unsigned char *blob, size_t len)
+{
+    char text[1024], base64[960];
+    if (!ssh_blob_encode(base64, sizeof base64, blob, len))
+        return error_set(&c->err, E_FAILED, "host key: the server's is too long (%s, %zu bytes)", type, len);
+    snprintf(text, sizeof text, "%.60s %s", type, base64);
+    ssh_child_step(c, SSH_HOST_KEY, text);
+    return 0;
+}
+
 static int verify_host_key(struct ssh_child *c)
 {
     const struct ssh_opts *o = c->job->opts;
@@ -277,6 +295,8 @@ static int verify_host_key(struct ssh_child *c)
     ssh_blob_type((const unsigned char *)blob, len, raw, sizeof raw);
     text_escape(type, sizeof type, raw, strlen(raw));
     ssh_blob_fingerprint(shown, (const unsigned char *)blob, len);
+    if (c->job->learn)
+        return tell_host_key(c, type, (const unsigned char *)blob, len);
     switch (known_hosts_judge(&c->job->known, (const unsigned char *)blob, len, &key)) {
     case KNOWN_MATCH:
         snprintf(detail, sizeof detail, "%s %s", type, shown);
@@ -314,6 +334,8 @@ int ssh_session_open(struct ssh_child *c)
     int rc = drive(c, "key exchange", shake_hands);
     if (rc == 0)
         rc = verify_host_key(c);
+    if (c->job->learn)
+        return rc;
     c->packets = c->wire.packets;
     if (rc == 0)
         rc = drive(c, "authentication", authenticate_and_ask);
@@ -416,6 +438,12 @@ static int explain_algorithms(struct ssh_child *c)
         if (!ssh_wire_offer(&c->wire, offers[i].list, &theirs, &len) || ssh_wire_common(ours, theirs, len))
             continue;
         text_escape(shown, sizeof shown, theirs, len);
+        if (offers[i].list == SSH_LIST_HOSTKEY && c->job->learn)
+            return error_set(
+                &c->err, E_CONFIG,
+                "host key: the server offers only %s, which libssh2 %s cannot use: add `HostKey "
+                "/etc/ssh/ssh_host_ed25519_key` to its sshd_config (`ssh-keygen -A` makes the key)",
+                shown, libssh2_version(0));
         if (offers[i].list == SSH_LIST_HOSTKEY)
             return error_set(
                 &c->err, E_CONFIG,

@@ -2,6 +2,7 @@
 #include "common/journal.h"
 #include "common/process.h"
 #include "pusher/arguments.h"
+#include "pusher/enroll.h"
 #include "pusher/pass.h"
 #include "pusher/state.h"
 
@@ -26,7 +27,7 @@ static int push_all(const struct arguments *a, const struct push_conf *conf, int
     return worst;
 }
 
-static int run(const struct arguments *a, struct report *report, struct error *err)
+static int push(const struct arguments *a, struct report *report, struct error *err)
 {
     AUTO_PUSH_CONF struct push_conf conf = {0};
     int rc = arguments_configure(a, &conf, err);
@@ -34,6 +35,11 @@ static int run(const struct arguments *a, struct report *report, struct error *e
         return rc;
     AUTO_CLOSE int state_fd = state_open(conf.state, true, err);
     return state_fd < 0 ? state_fd : push_all(a, &conf, state_fd, report);
+}
+
+static int run(const struct arguments *a, struct report *report, struct error *err)
+{
+    return a->command == COMMAND_ENROLL ? enroll_run(a, report, err) : push(a, report, err);
 }
 
 int main(int argc, char **argv)
