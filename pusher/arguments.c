@@ -10,6 +10,8 @@ int arguments_parse(int argc, char **argv, struct arguments *out, struct error *
     const struct option_command commands[] = {
         [COMMAND_RUN] = {"run", "one pass: push what changed, wait for the verdict", NULL, NULL},
         [COMMAND_STATUS] = {"status", "what the last verdicts said, without asking anybody", NULL, NULL},
+        [COMMAND_CHECK] = {"check", "what keeps certificates from arriving, or will; changes nothing", NULL,
+                           NULL},
         [COMMAND_ENROLL] = {"enroll", "introduce this host to a mail host", "HOST", &a->host},
     };
     const struct option_row rows[] = {
@@ -59,15 +61,20 @@ bool arguments_select(const struct arguments *a, const struct target *target)
     return !a->target || strcmp(a->target, target->name) == 0;
 }
 
+int arguments_known_target(const struct arguments *a, const struct push_conf *conf, struct error *err)
+{
+    for (size_t i = 0; i < conf->target_count; i++)
+        if (arguments_select(a, &conf->targets[i]))
+            return 0;
+    return error_set(err, E_USAGE, "--target %s: there is no [target %s] in %s", a->target, a->target,
+                     a->config);
+}
+
 int arguments_configure(const struct arguments *a, struct push_conf *out, struct error *err)
 {
     AUTO_PROBLEMS struct problems problems = {0};
     int rc = push_conf_read(a->config, out, &problems);
     if (rc < 0)
         return problems_error(&problems, rc, err);
-    for (size_t i = 0; i < out->target_count; i++)
-        if (arguments_select(a, &out->targets[i]))
-            return 0;
-    return error_set(err, E_USAGE, "--target %s: there is no [target %s] in %s", a->target, a->target,
-                     a->config);
+    return arguments_known_target(a, out, err);
 }

@@ -11,6 +11,7 @@
 enum arguments_command {
     COMMAND_RUN,
     COMMAND_STATUS,
+    COMMAND_CHECK,
     COMMAND_ENROLL
 };
 
@@ -29,6 +30,9 @@ struct report_opts arguments_report(const struct arguments *a);
 
 /* Whether --target leaves this one in. */
 bool arguments_select(const struct arguments *a, const struct target *target);
+
+/* E_USAGE when --target names none of the configuration's targets. */
+int arguments_known_target(const struct arguments *a, const struct push_conf *conf, struct error *err);
 
 /* Reads the configuration; all its problems are in err. E_USAGE when --target names none of its targets. */
 int arguments_configure(const struct arguments *a, struct push_conf *out, struct error *err);

@@ -90,7 +90,7 @@ static int not_hidden(const struct dirent *entry)
 /* A subfolder without fullchain.pem is not a lineage (certbot's README lies there); a half one is reported.
  */
 static int scan_entry(struct lineage_list *l, const struct source *source, const char *entry,
-                      struct report *report)
+                      lineage_trouble *on_trouble, void *ctx)
 {
     char folder[PATH_MAX], name[300];
     struct error err;
@@ -100,12 +100,12 @@ static int scan_entry(struct lineage_list *l, const struct source *source, const
     snprintf(name, sizeof name, "%s/%s", source->name, entry);
     int rc = add_folder(l, name, folder, &err);
     if (rc < 0)
-        report_error(report, "source %s: %s", source->name, err.text);
+        on_trouble(ctx, source, &err);
     return rc;
 }
 
-static int scan_folder(struct lineage_list *l, const struct source *source, struct report *report,
-                       struct error *err)
+static int scan_folder(struct lineage_list *l, const struct source *source, lineage_trouble *on_trouble,
+                       void *ctx, struct error *err)
 {
     struct dirent **entries = NULL;
     if (is_lineage(source->path))
@@ -117,7 +117,7 @@ static int scan_folder(struct lineage_list *l, const struct source *source, stru
     }
     size_t before = l->count;
     for (int i = 0; i < count; i++) {
-        int entry_rc = scan_entry(l, source, entries[i]->d_name, report);
+        int entry_rc = scan_entry(l, source, entries[i]->d_name, on_trouble, ctx);
         rc = entry_rc < 0 ? 1 : rc;
         free(entries[i]);
     }
@@ -128,18 +128,26 @@ static int scan_folder(struct lineage_list *l, const struct source *source, stru
     return 0;
 }
 
+int lineage_scan_source(const struct source *source, struct lineage_list *out, lineage_trouble *on_trouble,
+                        void *ctx)
+{
+    struct error err;
+    int rc = source->path ? scan_folder(out, source, on_trouble, ctx, &err)
+                          : add(out, source->name, source->cert, source->key, &err);
+    if (rc < 0)
+        on_trouble(ctx, source, &err);
+    return rc;
+}
+
+static void report_trouble(void *report, const struct source *source, const struct error *err)
+{
+    report_error(report, "source %s: %s", source->name, err->text);
+}
+
 int lineage_scan(const struct push_conf *conf, struct lineage_list *out, struct report *report)
 {
     int worst = 0;
-    for (size_t i = 0; i < conf->source_count; i++) {
-        const struct source *source = &conf->sources[i];
-        struct error err;
-        int rc = source->path ? scan_folder(out, source, report, &err)
-                              : add(out, source->name, source->cert, source->key, &err);
-        if (rc < 0) {
-            report_error(report, "source %s: %s", source->name, err.text);
-            worst = error_worse(worst, rc);
-        }
-    }
+    for (size_t i = 0; i < conf->source_count; i++)
+        worst = error_worse(worst, lineage_scan_source(&conf->sources[i], out, report_trouble, report));
     return worst;
 }

@@ -35,4 +35,9 @@ void lineage_list_free(struct lineage_list *l);
  */
 int lineage_scan(const struct push_conf *conf, struct lineage_list *out, struct report *report);
 
+/* The same for one source; what is wrong with it, and with each lineage, goes to on_trouble. */
+typedef void lineage_trouble(void *ctx, const struct source *source, const struct error *err);
+int lineage_scan_source(const struct source *source, struct lineage_list *out, lineage_trouble *on_trouble,
+                        void *ctx);
+
 #endif

@@ -1,21 +1,12 @@
 #include "pusher/pass.h"
 #include "common/client.h"
 #include "common/clock.h"
-#include "common/file.h"
 #include "pusher/candidate.h"
-#include "pusher/ssh.h"
+#include "pusher/contact.h"
 #include "pusher/state.h"
 #include "pusher/unchanged.h"
 
-#include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
-
-/* A deployment that waits for another one and for slow services is answered within minutes, or asked for
- * again. */
-#define SESSION_MS      600000
-#define KNOWN_HOSTS_MAX (1024 * 1024)
-#define IDENTITY_MAX    (64 * 1024)
 
 /* What is known of one want in this pass. */
 struct plan {
@@ -75,67 +66,6 @@ static void on_step(void *ctx, enum ssh_step step, const char *detail, int64_t u
     };
     const struct pass *p = ctx;
     report_step(p->opts->report, "%s us=%lld%s%s", words[step], (long long)us, *detail ? ": " : "", detail);
-}
-
-static int read_credentials(const struct target *target, struct secret *key, struct secret *known_hosts,
-                            struct error *err)
-{
-    int rc = file_read(AT_FDCWD, target->key, FILE_FOLLOW | FILE_PRIVATE_KEY, key, NULL, err);
-    if (!rc)
-        rc = file_read(AT_FDCWD, target->known_hosts, FILE_FOLLOW, known_hosts, NULL, err);
-    if (!rc)
-        rc = secret_append(known_hosts, "", 0); /* terminated even when the file is empty */
-    if (!rc && memchr(known_hosts->data, '\0', known_hosts->len))
-        rc = error_set(err, E_CONFIG, "%s: not a known_hosts file: NUL bytes", target->known_hosts);
-    return rc == 0 ? 0 : (err->code = E_CONFIG);
-}
-
-static int open_session(struct pass *p, struct ssh **out, struct error *err)
-{
-    const struct target *target = p->opts->target;
-    AUTO_SECRET struct secret key = SECRET(IDENTITY_MAX);
-    AUTO_SECRET struct secret known_hosts = SECRET(KNOWN_HOSTS_MAX);
-    int rc = read_credentials(target, &key, &known_hosts, err);
-    if (rc < 0)
-        return rc;
-    const struct ssh_opts opts = {
-        .host = target->host,
-        .port = (uint16_t)target->port,
-        .user = target->user,
-        .key = &key,
-        .key_path = target->key,
-        .known_hosts = (const char *)known_hosts.data,
-        .known_hosts_path = target->known_hosts,
-        .connect_timeout_ms = (int)target->timeout * 1000,
-        .handshake_timeout_ms = (int)target->timeout * 1000,
-        .session_timeout_ms = SESSION_MS,
-        .on_step = on_step,
-        .ctx = p,
-    };
-    return ssh_open(out, &opts, err);
-}
-
-/* The session is over and no protocol was spoken: says what there was instead. */
-static int explain_silence(struct ssh **session, int rc, struct error *err)
-{
-    char said[300], answer[300];
-    struct error ended;
-    snprintf(answer, sizeof answer, "%.*s", (int)sizeof answer - 1,
-             rc == CLIENT_NO_GREETING ? err->text : "");
-    int ssh_rc = ssh_close(*session, said, sizeof said, &ended);
-    *session = NULL;
-    if (rc == WIRE_END && ssh_rc < 0)
-        return error_set(err, ssh_rc, "%s", ended.text);
-    if (rc == CLIENT_NO_GREETING)
-        return error_set(
-            err, E_CONFIG,
-            "the forced command is missing: a shell or another program answers (%s); the key's line in "
-            "authorized_keys must begin with restrict,command=\"(the path of mailcow-cert-receive)\"",
-            answer);
-    return error_set(err, E_CONFIG,
-                     "the forced command is missing or does not start: the mail host ended the session "
-                     "without a greeting%s%s",
-                     said[0] ? "; it says: " : "", said);
 }
 
 /* ---- choosing ---- */
@@ -396,11 +326,9 @@ static int finish(struct pass *p, struct error *err)
 static int converse(struct pass *p, struct ssh **session, struct error *err)
 {
     int64_t start = clock_us();
-    wire_set_deadline(p->wire, clock_ms() + SESSION_MS);
+    wire_set_deadline(p->wire, clock_ms() + CONTACT_MS);
     candidate_parse(p->opts->lineages, p->opts->report); /* while the greeting is under way */
-    int rc = client_read_greeting(p->wire, &p->greeting, err);
-    if (rc > 0)
-        return explain_silence(session, rc, err);
+    int rc = contact_greeted(session, p->wire, &p->greeting, err);
     if (rc < 0)
         return rc;
     report_step(p->opts->report, "greeted host=%s wants=%zu us=%lld", p->greeting.host,
@@ -423,7 +351,7 @@ static int connect_and_push(struct pass *p, struct error *err)
     struct ssh *session = NULL;
     char ignored[8];
     struct error ended;
-    int rc = open_session(p, &session, err);
+    int rc = contact_open(&session, p->opts->target, on_step, p, err);
     if (!rc)
         rc = wire_new(&p->wire, ssh_fd(session), err);
     if (!rc)

@@ -176,9 +176,9 @@ static int check_pins(struct ssh_child *c)
     if (!known->pinned)
         return error_set(
             &c->err, E_CONFIG,
-            "host key UNKNOWN: %s pins no key for this host: get it with `ssh-keyscan -t ed25519 -p %u "
-            "%s`, compare its fingerprint on the host itself, then add it",
-            o->known_hosts_path, o->port, o->host);
+            "host key UNKNOWN: %s pins no key for this host: compare it and pin it with `mailcow-cert-push "
+            "enroll %s`",
+            o->known_hosts_path, o->host);
     wish_for_host_keys(c->job, wish, sizeof wish);
     filter(c, LIBSSH2_METHOD_HOSTKEY, wish, usable, sizeof usable);
     if (*usable)

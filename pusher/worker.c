@@ -2,6 +2,7 @@
 #include "common/journal.h"
 #include "common/process.h"
 #include "pusher/arguments.h"
+#include "pusher/check.h"
 #include "pusher/enroll.h"
 #include "pusher/pass.h"
 #include "pusher/state.h"
@@ -39,7 +40,14 @@ static int push(const struct arguments *a, struct report *report, struct error *
 
 static int run(const struct arguments *a, struct report *report, struct error *err)
 {
-    return a->command == COMMAND_ENROLL ? enroll_run(a, report, err) : push(a, report, err);
+    switch (a->command) {
+    case COMMAND_ENROLL:
+        return enroll_run(a, report, err);
+    case COMMAND_CHECK:
+        return check_run(a, report);
+    default:
+        return push(a, report, err);
+    }
 }
 
 int main(int argc, char **argv)

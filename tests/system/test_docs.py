@@ -372,7 +372,7 @@ def test_limits_are_those_of_the_code():
                               ("deployer/turn.h", "TURN_SILENT_MS", "1 s"), ("deployer/turn.h", "TURN_BUNDLE_MS", "3 s"),
                               ("deployer/turn.h", "TURN_NEXT_MS", "3 s"), ("deployer/turn.h", "TURN_REPEAT_MS", "5 min"), ("deployer/serve.h", "SERVE_MAX_OPERATORS", "8 operators"),
                               ("deployer/receive.c", "IDLE_MS", "300 s"), ("deployer/receive.c", "TOTAL_SEC", "20 min"),
-                              ("pusher/pass.c", "SESSION_MS", "10 min"), ("deployer/operator.c", "SESSION_MS", "15 min")):
+                              ("pusher/contact.h", "CONTACT_MS", "10 min"), ("deployer/operator.c", "SESSION_MS", "15 min")):
         value = re.search(rf"#define {name}\b[\s\\]*\(?([\d *]+)", (REPOSITORY / file).read_text())[1]
         number, unit = re.match(r"(\d+) ?(\w*)", shown).groups()
         scale = {"MiB": 1024 * 1024, "s": 1000, "min": 60 if name == "TOTAL_SEC" else 60000}.get(unit, 1)
