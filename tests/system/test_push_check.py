@@ -182,9 +182,9 @@ def test_no_deployer(product):
 
 def test_a_name_that_no_lineage_covers(product):
     product.renew()
-    product.write_deploy_conf({"mailcow": {"require": "elsewhere.example.net"}})
+    product.write_deploy_conf({"mailcow": {"require": "elsewhere.example.com"}})
     product.start_deployer()
-    only(product, FAILED, "fail", "want", "elsewhere.example.net", "issued")
+    only(product, FAILED, "fail", "want", "elsewhere.example.com", "issued")
 
 
 def test_a_renewal_that_does_not_come(product):
