@@ -18,6 +18,7 @@ DOCDIR     = $(PREFIX)/share/doc/mailcow-certsync
 UNITDIR    = $(PREFIX)/lib/systemd/system
 COMPLETION = $(PREFIX)/share/bash-completion/completions
 SYSUSERS   = $(PREFIX)/lib/sysusers.d
+CATALOG    = $(PREFIX)/lib/systemd/catalog
 
 CFLAGS   ?= -O2 -g
 ,        := ,
@@ -113,6 +114,7 @@ install: all ## install into DESTDIR below PREFIX (/usr/local)
 	$(call install_text,$(wildcard docs/man/*.5),$(MANDIR)/man5)
 	$(call install_text,$(wildcard systemd/*.service systemd/*.timer systemd/*.socket),$(UNITDIR))
 	$(call install_text,$(wildcard systemd/sysusers.d/*.conf),$(SYSUSERS))
+	$(call install_text,systemd/mailcow-certsync.catalog,$(CATALOG))
 	$(call install_text,README.md LICENSE CHANGELOG.md $(wildcard docs/*.md conf/*.conf),$(DOCDIR))
 	install -D -m 644 conf/bash-completion/mailcow-certsync $(DESTDIR)$(COMPLETION)/mailcow-cert-push
 	install -D -m 644 conf/bash-completion/mailcow-certsync $(DESTDIR)$(COMPLETION)/mailcow-cert-deploy

@@ -23,8 +23,15 @@ int error_set(struct error *err, int code, const char *fmt, ...)
         va_end(ap);
         clean(err->text);
         err->code = code;
+        err->event = EVENT_NONE;
     }
     return code;
+}
+
+int error_mark(struct error *err, enum event event)
+{
+    err->event = event;
+    return err->code;
 }
 
 int error_wrap(struct error *err, const char *fmt, ...)

@@ -8,6 +8,8 @@
 #ifndef COMMON_ERROR_H
 #define COMMON_ERROR_H
 
+#include "common/event.h"
+
 #include <stddef.h>
 
 enum {
@@ -21,12 +23,16 @@ enum {
  * and never holds bytes of a peer unescaped. */
 struct error {
     int code;
+    enum event event; /* that it is, where it was found out; EVENT_NONE: its code says all */
     char text[1024];
 };
 
 /* Fills err (which may be NULL) and returns code, so that a failure is one statement: `return
  * error_set(...)`. */
 int error_set(struct error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Says which event it is; returns its code: `return error_mark(err, …)`. */
+int error_mark(struct error *err, enum event event);
 
 /* Puts "subject: " in front of the text that err holds; returns its code. */
 int error_wrap(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

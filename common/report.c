@@ -74,9 +74,9 @@ static json_t *new_string(const char *text)
 static void write_journal(const struct report *r, int priority, const char *text,
                           const struct report_result *result)
 {
-    if (r->opts.journal)
-        r->opts.journal(priority, text, result);
-    else
+    const struct report_record record = {
+        .program = r->opts.program, .priority = priority, .text = text, .result = result};
+    if (!r->opts.journal || !r->opts.journal(&record))
         fprintf(stderr, "<%d>%s\n", priority, text);
 }
 
@@ -183,16 +183,67 @@ static void append(char *text, size_t size, const char *before, const char *valu
         snprintf(text + n, size - n, "%s%s%s", before, value, after);
 }
 
-static void emit(const struct report *r, int priority, const char *text, const struct report_result *result)
+/* Every hour "there was nothing to do" is not what a journal is for. */
+static bool is_idle(const struct report_result *result)
 {
-    if (r->opts.quiet && priority > LOG_ERR)
+    return !result->failed && !result->event && result->result && strcmp(result->result, "unchanged") == 0;
+}
+
+static int priority_of(const struct report_result *result)
+{
+    const struct event_row *event = event_row(result->event);
+    return event ? event->priority : result->failed ? LOG_ERR : is_idle(result) ? LOG_DEBUG : LOG_INFO;
+}
+
+static void emit(const struct report *r, const char *text, const struct report_result *result)
+{
+    int priority = priority_of(result);
+    if (r->opts.quiet && !result->failed)
         return;
-    if (r->journal)
+    if (r->journal && (priority < LOG_DEBUG || r->opts.verbose))
         write_journal(r, priority, text, result);
-    else if (priority <= LOG_ERR)
+    else if (!r->journal && result->failed)
         fprintf(stderr, "%s: %s\n", r->opts.program, text);
-    else if (!r->root)
+    else if (!r->journal && !r->root)
         fprintf(r->opts.aside ? stderr : stdout, "%s\n", text);
+}
+
+/* ---- steps that are events ---- */
+
+/* The fields of a step that records have, and their names there. */
+static const struct {
+    const char *key, *name;
+} step_fields[] = {
+    {"want", "WANT"},        {"us", "DURATION_USEC"}, {"endpoint", "ENDPOINT"},
+    {"address", "ADDRESS"},  {"service", "SERVICE"},  {"container", "CONTAINER"},
+    {"command", "COMMAND"},  {"id", "FINDING"},       {"generation", "GENERATION"},
+    {"to", "TO_GENERATION"},
+};
+#define STEP_FIELDS (sizeof step_fields / sizeof *step_fields)
+
+void report_progress(struct report *r, const char *line)
+{
+    char values[STEP_FIELDS][300];
+    struct report_field fields[STEP_FIELDS + 1] = {0};
+    enum event event = event_of_line(line);
+    size_t n = 0;
+    report_step(r, "%s", line);
+    if (!r || !event)
+        return;
+    for (size_t i = 0; i < STEP_FIELDS; i++)
+        if (wire_field(line, step_fields[i].key, values[n], sizeof values[n]) &&
+            strcmp(values[n], "-") != 0) {
+            fields[n] = (struct report_field){step_fields[i].name, values[n]};
+            n++;
+        }
+    const struct report_result result = {
+        .event = event,
+        .detail = wire_free_text(line),
+        .failed = event_row(event)->priority <= LOG_ERR,
+        .fields = fields,
+    };
+    if (r->journal || !(r->terminal || r->opts.verbose)) /* else it was shown as a step */
+        emit(r, line, &result);
 }
 
 void report_result(struct report *r, const struct report_result *result)
@@ -212,23 +263,40 @@ void report_result(struct report *r, const struct report_result *result)
     append(text, sizeof text, ": ", result->detail, "");
     if (r->root)
         add_result(r, result, when);
-    emit(r, result->failed ? LOG_ERR : LOG_INFO, text, result);
+    emit(r, text, result);
+}
+
+__attribute__((format(printf, 4, 0))) static void tell_error(struct report *r, enum event event,
+                                                             const char *target, const char *fmt, va_list ap)
+{
+    AUTO_FREE char *text = NULL;
+    if (!r || vasprintf(&text, fmt, ap) < 0)
+        return;
+    if (r->root)
+        json_array_append_new(r->errors, new_string(text));
+    emit(r, text, &(struct report_result){.event = event, .target = target, .failed = true});
 }
 
 void report_error(struct report *r, const char *fmt, ...)
 {
-    AUTO_FREE char *text = NULL;
     va_list ap;
-    if (!r)
-        return;
     va_start(ap, fmt);
-    int n = vasprintf(&text, fmt, ap);
+    tell_error(r, EVENT_NONE, NULL, fmt, ap);
     va_end(ap);
-    if (n < 0)
-        return;
-    if (r->root)
-        json_array_append_new(r->errors, new_string(text));
-    emit(r, LOG_ERR, text, NULL);
+}
+
+void report_event(struct report *r, enum event event, const char *target, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    tell_error(r, event, target, fmt, ap);
+    va_end(ap);
+}
+
+void report_failure(struct report *r, const struct error *err)
+{
+    enum event event = err->event || err->code != E_CONFIG ? err->event : EVENT_CONFIGURATION;
+    report_event(r, event, NULL, "%s", err->text);
 }
 
 int report_end(struct report *r, int exit_code)

@@ -5,7 +5,8 @@
  * that what the deployer streams back and what the pusher does itself are shown alike. Where it goes:
  *   terminal   every step with its time, then the results;
  *   pipe       the results (with verbose: the steps too);
- *   journal    the results as records with fields (with verbose: the steps too), errors with priority err;
+ *   journal    the results and the events as records with fields (with verbose: also the steps, and results
+ *              that say that nothing was to be done);
  *   --json     one object on stdout at the end: steps, results, exit code.
  * Where a report is told something it may be NULL: nobody listens.
  */
@@ -23,11 +24,20 @@ struct report;
 
 struct report_result;
 
+/* One record of the journal. */
+struct report_record {
+    const char *program;
+    int priority; /* syslog(3) */
+    const char *text;
+    const struct report_result *result; /* its fields, or NULL */
+};
+
 struct report_opts {
     const char *program;
-    /* Writes a record with its fields to the journal (journal_write); NULL: stderr, each line with its
-       priority as sd-daemon(3) has it, which systemd understands as well. */
-    void (*journal)(int priority, const char *text, const struct report_result *result);
+    /* Writes a record with its fields to the journal (journal_write). Where it is NULL or returns false, the
+       record goes to stderr as a line with its priority in front (sd-daemon(3)), which systemd understands as
+       well. */
+    bool (*journal)(const struct report_record *record);
     bool json;
     bool quiet; /* nothing but errors */
     bool aside; /* results go to stderr: stdout is for what the command is asked for */
@@ -42,8 +52,21 @@ CLEANUP_DEFINE(struct report *, report_free)
 /* A step that was done; us= among its fields is its time. */
 void report_step(struct report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/*
+ * A step of this program's own that may be an event (event_of_line), which then is a record of its own, with
+ * the step's fields. Not for what a peer says.
+ */
+void report_progress(struct report *r, const char *line);
+
+/* A further field of a record; a list ends with a NULL name. */
+struct report_field {
+    const char *name; /* as the journal has it: "ENDPOINT" */
+    const char *value;
+};
+
 /* How one want of one target came out. Empty strings and zeroes are left out. */
 struct report_result {
+    enum event event; /* which gives the record its priority; EVENT_NONE: err if it failed, else info */
     const char *target;
     const char *want;
     const char *result; /* deployed, unchanged, rejected, … */
@@ -53,11 +76,19 @@ struct report_result {
     time_t not_after;
     const char *detail;
     bool failed; /* shown as an error */
+    const struct report_field *fields;
 };
 void report_result(struct report *r, const struct report_result *result);
 
 /* A failure that concerns no single want. */
 void report_error(struct report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same as an event; its field TARGET is target, which may be NULL. */
+void report_event(struct report *r, enum event event, const char *target, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* What ended the program: the event that the error is, or that its code is. */
+void report_failure(struct report *r, const struct error *err);
 
 /* Ends the report; with --json prints it. Returns exit_code. */
 int report_end(struct report *r, int exit_code);

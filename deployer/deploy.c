@@ -17,7 +17,7 @@ struct deploy {
     char to_remove[WANT_ID_SIZE];  /* by the operator's word, "" */
     bool has_removed;              /* folders that are to go as soon as no service needs them */
     bool is_put_off;               /* no file and no service is to be touched now */
-    char refusal[700];             /* why no file is to be written and no service reloaded; "" */
+    struct outcome refusal;        /* why no file is to be written and no service reloaded; else unchanged */
     bool (*may_repeat)(void *ctx); /* NULL: always */
     void *limit_ctx;
     bool repeats; /* it was asked, and said yes */
@@ -188,8 +188,11 @@ static int write_domains(struct deploy *d, struct pair *p, struct error *err)
     if (is_primary(p) || !p->expected[0])
         return 0;
     int rc = sni_write_domains(d->host->ssl_fd, p->want->id, p->want->names, p->want->name_count, err);
-    if (!rc)
+    if (!rc) {
         p->is_due = p->new_domains = true;
+        progress_say(&d->progress, "added want=%s: its names are in the file `domains` from now on",
+                     p->want->id);
+    }
     return rc < 0 ? rc : 0;
 }
 
@@ -200,7 +203,7 @@ static enum reload_level render(struct deploy *d)
     struct sni_changes changes = {0};
     struct error err;
     if (sni_render(&d->host->mailcow, d->host->ssl_fd, rollout_skips_sni_map(d->rollout), &changes, &err) < 0)
-        outcome_worsen(&d->outcome, outcome_of_error(&err), "%s", err.text);
+        outcome_fail(&d->outcome, &err);
     bool rebuild = changes.postfix || changes.dovecot || d->has_removed;
     for (size_t i = 0; i < d->count; i++) {
         const struct pair *p = &d->pairs[i];
@@ -235,16 +238,17 @@ static void tell_warnings(const struct deploy *d, const struct finding_list *fou
 static void hold(struct deploy *d, const struct finding *refused, const struct finding *later)
 {
     const struct finding *f = refused ? refused : later;
-    enum outcome_result result = refused ? OUTCOME_FAILED : OUTCOME_PENDING;
-    char why[700];
-    snprintf(why, sizeof why, "%s: %s; %s", f->id, f->text, f->remedy);
+    struct outcome why = {0};
+    outcome_worsen(&why, refused ? OUTCOME_FAILED : OUTCOME_PENDING, "%s: %s; %s", f->id, f->text, f->remedy);
+    why.event = refused ? EVENT_REFUSED : EVENT_PENDING;
+    why.finding = f->id;
     for (size_t i = 0; i < d->count; i++)
         if (later || d->pairs[i].is_due)
-            pair_hold(&d->pairs[i], result, why);
+            pair_hold(&d->pairs[i], &why);
     if (refused)
-        snprintf(d->refusal, sizeof d->refusal, "%s", why);
+        d->refusal = why;
     else
-        outcome_worsen(&d->outcome, result, "%s", why);
+        outcome_merge(&d->outcome, &why);
     d->is_put_off = later != NULL;
 }
 
@@ -333,7 +337,7 @@ static void install_all(struct deploy *d, const char *down)
         if (!rc && !p->is_held)
             rc = write_domains(d, p, &err);
         if (rc < 0)
-            outcome_worsen(&p->outcome, outcome_of_error(&err), "%s", err.text);
+            outcome_fail(&p->outcome, &err);
     }
 }
 
@@ -380,7 +384,7 @@ static enum rollout_result roll_back(struct deploy *d)
     snprintf(reason, sizeof reason, "%s", rollout_broken_text(d->rollout));
     while (result == ROLLOUT_BROKEN && (revert_some(d, true, reason) || revert_some(d, false, reason))) {
         if (store_each_removed(d->host->store, retire, d, &err) < 0)
-            outcome_worsen(&d->outcome, outcome_of_error(&err), "%s", err.text);
+            outcome_fail(&d->outcome, &err);
         result = run(d);
     }
     if (result == ROLLOUT_BROKEN)
@@ -400,8 +404,8 @@ static void bring_to_wire(struct deploy *d)
                        "short while ago");
         return;
     }
-    if (d->refusal[0]) {
-        outcome_worsen(&d->outcome, OUTCOME_FAILED, "%s", d->refusal);
+    if (d->refusal.result) {
+        outcome_merge(&d->outcome, &d->refusal);
         return;
     }
     enum rollout_result result = run(d);
@@ -411,7 +415,7 @@ static void bring_to_wire(struct deploy *d)
     outcome_worsen(&d->outcome, OUTCOME_DEPLOYED, "%s", "");
     if (d->has_removed && result == ROLLOUT_SERVED &&
         store_each_removed(d->host->store, remove_folder, d, &err) < 0)
-        outcome_worsen(&d->outcome, outcome_of_error(&err), "%s", err.text);
+        outcome_fail(&d->outcome, &err);
 }
 
 /* ---- the whole ---- */
@@ -424,8 +428,9 @@ static int recover(struct mailhost *host, const struct progress *progress, struc
     if (rc == INSTALL_RECOVERED)
         progress_say(progress, "recovered want=%s: an installation that was cut short is finished", want);
     if (rc == INSTALL_LOST)
-        progress_say(progress, "warning want=%s: an installation was cut short, and cannot be finished: %s",
-                     want, err->text);
+        progress_say(progress,
+                     "not-recovered want=%s: an installation was cut short, and cannot be finished: %s", want,
+                     err->text);
     sni_remove_temporaries(host->ssl_fd);
     sni_render_remove_temporaries(&host->mailcow);
     return rc < 0 ? rc : 0;
@@ -452,7 +457,7 @@ static void open_pairs(struct deploy *d)
     for (size_t i = 0; i < d->count; i++) {
         struct pair *p = &d->pairs[i];
         if (!p->is_removed && pair_open(d->host, p, d->force, &d->progress, &err) < 0)
-            outcome_worsen(&p->outcome, outcome_of_error(&err), "%s", err.text);
+            outcome_fail(&p->outcome, &err);
     }
 }
 
@@ -471,7 +476,7 @@ static void carry_out(struct deploy *d)
     if (d->is_put_off)
         return;
     if (engine < 0)
-        outcome_worsen(&d->outcome, outcome_of_error(&err), "%s", err.text);
+        outcome_fail(&d->outcome, &err);
     else
         bring_to_wire(d);
 }
@@ -509,7 +514,7 @@ int deploy_run(struct deploy *d, bool force, const struct progress *progress, st
 
 static void step_line(void *ctx, const char *text)
 {
-    report_step(ctx, "%s", text);
+    report_progress(ctx, text);
 }
 
 int deploy_recover(const struct deploy_conf *conf, struct report *report, struct error *err)

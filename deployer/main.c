@@ -95,7 +95,7 @@ static int serve_refusing(struct report *report, const struct problems *problems
     int rc = deploy_conf_defaults(&defaults);
     const struct serve_opts opts = {
         .conf = &defaults, .idle = defaults.idle, .refusal = refusal, .report = report};
-    report_error(report, "%s", problems->text);
+    report_event(report, EVENT_CONFIGURATION, NULL, "%s", problems->text);
     rc = rc ? rc : serve(&opts, err);
     return rc < 0 ? rc : E_CONFIG;
 }
@@ -187,6 +187,6 @@ int main(int argc, char **argv)
     if (!rc)
         rc = configure_and_run((enum command)command, &a, report, &err);
     if (rc < 0 && report && err.text[0])
-        report_error(report, "%s", err.text);
+        report_failure(report, &err);
     return report ? report_end(report, error_exit_code(rc)) : error_exit_code(rc);
 }

@@ -33,12 +33,21 @@ struct answer {
     bool has_complaint; /* a finding that is no mere note */
 };
 
+/* The daemon has told it in its own journal; here it is what ended the command. */
+static enum event event_of_result(const char *result)
+{
+    return strcmp(result, "failed") == 0 ? EVENT_NOT_SERVED : event_of_line(result);
+}
+
 static void on_want(struct answer *a, int code, const char *text)
 {
     struct client_want want;
     if (!client_parse_want(text, &want))
         return;
+    const struct report_field fields[] = {{"GENERATION", want.generation}, {0}};
     report_result(a->report, &(struct report_result){
+                                 .event = client_result(code) < 0 ? event_of_result(want.result) : EVENT_NONE,
+                                 .fields = fields,
                                  .want = want.id,
                                  .result = want.result,
                                  .fingerprint = want.fingerprint,
@@ -77,13 +86,19 @@ static void on_finding(struct answer *a, int code, const char *text)
     (void)code;
     if (!client_parse_finding(text, &finding))
         return;
+    const struct report_field fields[] = {{"FINDING", finding.id}, {0}};
+    bool refuses = strcmp(finding.severity, "refuse") == 0;
     a->has_complaint = a->has_complaint || strcmp(finding.severity, "note") != 0;
     report_result(a->report, &(struct report_result){
+                                 .event = refuses                                 ? EVENT_REFUSED
+                                          : strcmp(finding.severity, "note") != 0 ? EVENT_WARNING
+                                                                                  : EVENT_NONE,
+                                 .fields = fields,
                                  .want = finding.want,
                                  .result = finding.severity,
                                  .id = finding.id,
                                  .detail = finding.detail,
-                                 .failed = strcmp(finding.severity, "refuse") == 0,
+                                 .failed = refuses,
                              });
 }
 
@@ -141,6 +156,6 @@ int operator_run(const char *socket_path, const char *command, struct report *re
     if (!rc)
         rc = converse(wire, command, report, &err);
     if (rc < 0)
-        report_error(report, "%s", err.text);
+        report_failure(report, &err);
     return rc;
 }

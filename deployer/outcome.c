@@ -18,6 +18,8 @@ void outcome_worsen(struct outcome *o, enum outcome_result result, const char *f
     if (o->result >= result)
         return;
     o->result = result;
+    o->event = EVENT_NONE;
+    o->finding = NULL;
     va_start(ap, fmt);
     vsnprintf(o->detail, sizeof o->detail, fmt, ap);
     va_end(ap);
@@ -25,7 +27,15 @@ void outcome_worsen(struct outcome *o, enum outcome_result result, const char *f
 
 void outcome_merge(struct outcome *o, const struct outcome *other)
 {
-    outcome_worsen(o, other->result, "%s", other->detail);
+    if (other->result > o->result)
+        *o = *other;
+}
+
+void outcome_fail(struct outcome *o, const struct error *err)
+{
+    struct outcome failure = {.result = outcome_of_error(err), .event = err->event};
+    snprintf(failure.detail, sizeof failure.detail, "%.*s", (int)sizeof failure.detail - 1, err->text);
+    outcome_merge(o, &failure);
 }
 
 enum outcome_result outcome_of_error(const struct error *err)

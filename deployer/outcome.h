@@ -23,7 +23,9 @@ const char *outcome_str(enum outcome_result result);
 /* A zeroed one is unchanged. */
 struct outcome {
     enum outcome_result result;
-    char detail[600]; /* what kept it from being deployed, for people */
+    enum event event;    /* that it is; EVENT_NONE: its result says all */
+    const char *finding; /* id of the preflight's finding that it comes from, or NULL */
+    char detail[600];    /* what kept it from being deployed, for people */
 };
 
 /* Takes over a result that is worse than what is there: of two equal ones the first is what people are told.
@@ -31,6 +33,8 @@ struct outcome {
 void outcome_worsen(struct outcome *o, enum outcome_result result, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void outcome_merge(struct outcome *o, const struct outcome *other);
+/* The same for an error, with what it means and the event that it is. */
+void outcome_fail(struct outcome *o, const struct error *err);
 
 /* What an error means: pending where time may cure it, else failed. */
 enum outcome_result outcome_of_error(const struct error *err);

@@ -64,9 +64,10 @@ static int check_quarantine(struct mailhost *host, const struct pair *p, struct 
 {
     char reason[STORE_REASON_SIZE];
     int rc = store_is_quarantined(host->store, p->want->id, p->accepted.fingerprint, reason, err);
-    return rc == STORE_QUARANTINED
-               ? error_set(err, E_FAILED, "it was rolled back: %s; --force tries it again", reason)
-               : rc;
+    if (rc != STORE_QUARANTINED)
+        return rc;
+    error_set(err, E_FAILED, "it was rolled back: %s; --force tries it again", reason);
+    return error_mark(err, EVENT_QUARANTINED);
 }
 
 /* ---- what is there ---- */
@@ -194,6 +195,7 @@ int pair_open(struct mailhost *host, struct pair *p, bool force, const struct pr
     int rc = store_read_record(host->store, p->want->id, &p->record, err);
     if (rc < 0)
         return rc;
+    p->before = p->record.state;
     p->is_resumed = p->record.state == STORE_PENDING && p->record.current[0];
     if (p->chosen[0])
         return decide_chosen(host, p, force, err);
@@ -320,14 +322,14 @@ static int write_pair(struct mailhost *host, struct pair *p, const struct progre
     return 0;
 }
 
-void pair_hold(struct pair *p, enum outcome_result result, const char *why)
+void pair_hold(struct pair *p, const struct outcome *why)
 {
     p->is_held = true;
     p->is_refused = p->is_refused || p->chosen[0] || !p->is_due;
     p->chosen[0] = '\0';
     p->writes = p->is_due = false;
     memcpy(p->expected, p->want->installed, sizeof p->expected);
-    outcome_worsen(&p->outcome, result, "%s", why);
+    outcome_merge(&p->outcome, why);
 }
 
 int pair_install(struct mailhost *host, struct pair *p, const char *down_before,
@@ -419,4 +421,23 @@ void pair_conclude(struct mailhost *host, struct pair *p, bool served, const str
         rc = store_prune(host->store, p->want->id, (size_t)host->conf->keep, &err);
     if (rc < 0)
         progress_say(progress, "warning want=%s: %s", p->want->id, err.text);
+}
+
+enum event pair_event(const struct pair *p)
+{
+    bool was_wrong = p->before == STORE_PENDING || p->before == STORE_FAILED;
+    if (p->outcome.event)
+        return p->outcome.event;
+    switch (p->outcome.result) {
+    case OUTCOME_UNCHANGED:
+        return was_wrong ? EVENT_SERVED_AGAIN : EVENT_NONE;
+    case OUTCOME_DEPLOYED:
+        return was_wrong && !p->stages ? EVENT_SERVED_AGAIN : EVENT_DEPLOYED;
+    case OUTCOME_PENDING:
+        return EVENT_PENDING;
+    case OUTCOME_ROLLED_BACK:
+        return EVENT_ROLLED_BACK;
+    default:
+        return EVENT_NOT_SERVED;
+    }
 }

@@ -13,7 +13,8 @@ struct pair {
     struct want *want; /* of the mail host */
     struct record record;
     struct outcome outcome;
-    char expected[65]; /* fingerprint that the endpoints are to serve, "" when nothing is installed */
+    enum store_state before; /* of the record, when it was opened */
+    char expected[65];       /* fingerprint that the endpoints are to serve, "" when nothing is installed */
 
     struct judge_verdict accepted;
     char judged_against[65]; /* fingerprint of what was installed then */
@@ -52,10 +53,10 @@ int pair_open(struct mailhost *host, struct pair *p, bool force, const struct pr
               struct error *err);
 
 /*
- * Has nothing installed for it now, result and why being its outcome: what was accepted only becomes a
- * generation, with which a later deployment goes on. Between pair_open and pair_install.
+ * Has nothing installed for it now, why being its outcome: what was accepted only becomes a generation, with
+ * which a later deployment goes on. Between pair_open and pair_install.
  */
-void pair_hold(struct pair *p, enum outcome_result result, const char *why);
+void pair_hold(struct pair *p, const struct outcome *why);
 
 /* Does it. down_before: what struct record keeps while it is pending. */
 int pair_install(struct mailhost *host, struct pair *p, const char *down_before,
@@ -77,5 +78,8 @@ int pair_revert(struct mailhost *host, struct pair *p, const char *reason, const
 /* Records how it stands at the end, and tidies its generations. served: every endpoint serves what is
  * expected. */
 void pair_conclude(struct mailhost *host, struct pair *p, bool served, const struct progress *progress);
+
+/* What its outcome is to who reads the journal; EVENT_NONE: nothing was to be done. */
+enum event pair_event(const struct pair *p);
 
 #endif

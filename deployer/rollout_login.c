@@ -197,8 +197,10 @@ bool rollout_login_broke(struct rollout_login *l, const char *fingerprint, char 
         attempt(l, fingerprint, clock_left_ms(deadline));
         if (!find_broken(l, text, size))
             return false;
-        if (clock_left_ms(deadline) <= PAUSE_MS)
+        if (clock_left_ms(deadline) <= PAUSE_MS) {
+            progress_say(l->progress, "login-broken: %s", text);
             return true;
+        }
         poll(NULL, 0, PAUSE_MS);
     }
 }

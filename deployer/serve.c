@@ -169,7 +169,8 @@ static _Noreturn void run_child(struct daemon *d, int fd, const struct child *ch
     waiting_close(&d->waiting); /* their peers would not see their end while this process holds them */
     int rc = fd < 0 ? deploy_recover(d->opts->conf, d->opts->report, &err) : session_serve(&opts, &err);
     if (rc < 0 && session_may_tell(&opts))
-        report_error(d->opts->report, "session: %s", err.text);
+        report_event(d->opts->report, err.event ? err.event : EVENT_SESSION_FAILED, NULL, "session: %s",
+                     err.text);
     fflush(NULL);
     _exit(rc < 0);
 }
@@ -248,8 +249,8 @@ static void complain_of_crowd(struct daemon *d)
     if (d->crowd_logged_ms && now - d->crowd_logged_ms < CROWD_LOG_MS)
         return;
     d->crowd_logged_ms = now;
-    report_error(
-        d->opts->report,
+    report_event(
+        d->opts->report, EVENT_CROWD, NULL,
         "serve: %d sessions of pushers and %zu connections that wait: the idle ones are ended to make room; "
         "does somebody else have the push key?",
         SERVE_MAX_PUSHERS, d->waiting.count);
@@ -309,8 +310,9 @@ static void forget_child(struct daemon *d, pid_t pid, int status)
         }
     if (!WIFSIGNALED(status) || d->stopping)
         return;
-    report_error(d->opts->report, "session: process %d was ended by signal %d (%s)", (int)pid,
-                 WTERMSIG(status), strsignal(WTERMSIG(status)));
+    report_event(d->opts->report, EVENT_SESSION_CRASHED, NULL,
+                 "session: process %d was ended by signal %d (%s)", (int)pid, WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
     if (was_session)
         start_child(d, -1, ROLE_NONE);
 }

@@ -21,9 +21,10 @@ struct session {
     struct deploy *deploy;
     struct report *report;
     bool hello;
-    bool brings_new; /* a leaf that is not installed */
-    bool done;       /* no further command */
-    bool deaf;       /* the client takes no more lines: a deployment goes on without it */
+    bool brings_new;  /* a leaf that is not installed */
+    bool done;        /* no further command */
+    int64_t start_us; /* of the deployment */
+    bool deaf;        /* the client takes no more lines: a deployment goes on without it */
 };
 
 enum session_role session_role(int fd, uid_t push_uid)
@@ -43,7 +44,8 @@ bool session_may_tell(const struct session_opts *opts)
     if (!turn_may_tell(opts->turn, &left_out))
         return false;
     if (left_out)
-        report_error(opts->report, "session: %u messages about pushers' sessions were left out", left_out);
+        report_event(opts->report, EVENT_SESSION_FAILED, NULL,
+                     "session: %u messages about pushers' sessions were left out", left_out);
     return true;
 }
 
@@ -108,7 +110,7 @@ static void say_line(void *ctx, const char *text)
 {
     struct session *s = ctx;
     struct error ignored;
-    report_step(s->report, "%s", text);
+    report_progress(s->report, text);
     if (s->deaf)
         return;
     wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
@@ -129,28 +131,50 @@ static int code_of(enum outcome_result result)
     }
 }
 
+/* Whether what is to be served is the record's generation. */
+static bool is_ours(const struct pair *p)
+{
+    return strcmp(p->expected, p->record.fingerprint) == 0;
+}
+
+static time_t not_after(const struct pair *p)
+{
+    return is_ours(p) ? p->record.not_after : p->want->not_after;
+}
+
 static void report_verdict(struct session *s, const struct deploy_outcome *out)
 {
-    for (size_t i = 0; i < out->pair_count; i++)
+    char us[24];
+    snprintf(us, sizeof us, "%lld", (long long)(clock_us() - s->start_us));
+    for (size_t i = 0; i < out->pair_count; i++) {
+        const struct pair *p = &out->pairs[i];
+        const struct report_field fields[] = {
+            {"GENERATION", is_ours(p) ? p->record.current : ""},
+            {"FINDING", p->outcome.finding},
+            {"DURATION_USEC", us},
+            {0},
+        };
         report_result(s->report, &(struct report_result){
-                                     .want = out->pairs[i].want->id,
-                                     .result = outcome_str(out->pairs[i].outcome.result),
-                                     .fingerprint = out->pairs[i].expected,
-                                     .detail = out->pairs[i].outcome.detail,
-                                     .failed = out->pairs[i].outcome.result > OUTCOME_DEPLOYED,
+                                     .event = pair_event(p),
+                                     .want = p->want->id,
+                                     .result = outcome_str(p->outcome.result),
+                                     .fingerprint = p->expected,
+                                     .not_after = not_after(p),
+                                     .detail = p->outcome.detail,
+                                     .failed = p->outcome.result > OUTCOME_DEPLOYED,
+                                     .fields = fields,
                                  });
+    }
 }
 
 static int write_pair(struct session *s, int code, const struct pair *p, struct error *err)
 {
     char when[TEXT_TIME_SIZE];
-    bool ours = strcmp(p->expected, p->record.fingerprint) == 0;
-    time_t not_after = ours ? p->record.not_after : p->want->not_after;
-    return wire_write_line(s->wire, err,
-                           "%d-want id=%s result=%s fingerprint=%s not-after=%s generation=%s%s%s", code,
-                           p->want->id, outcome_str(p->outcome.result), p->expected[0] ? p->expected : "-",
-                           not_after ? text_time(when, not_after) : "-", ours ? p->record.current : "-",
-                           p->outcome.detail[0] ? ": " : "", p->outcome.detail);
+    return wire_write_line(
+        s->wire, err, "%d-want id=%s result=%s fingerprint=%s not-after=%s generation=%s%s%s", code,
+        p->want->id, outcome_str(p->outcome.result), p->expected[0] ? p->expected : "-",
+        not_after(p) ? text_time(when, not_after(p)) : "-", is_ours(p) ? p->record.current : "-",
+        p->outcome.detail[0] ? ": " : "", p->outcome.detail);
 }
 
 static int write_verdict(struct session *s, const struct deploy_outcome *out, struct error *err)
@@ -193,8 +217,11 @@ static int run(struct session *s, bool force, struct error *err)
     sigprocmask(SIG_BLOCK, &stop,
                 NULL); /* a deployment that has begun is finished, and it is the session's last act */
     deploy_limit(s->deploy, may_repeat, s);
+    s->start_us = clock_us();
     int rc = deploy_run(s->deploy, force, &progress, &out, &why);
     wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
+    if (rc < 0 && rc != E_TEMPORARY)
+        report_event(s->report, EVENT_UNAVAILABLE, NULL, "%s", why.text);
     if (rc < 0)
         return wire_write_line(s->wire, err, "%d %s: %s", code_of_error(rc),
                                rc == E_TEMPORARY ? "busy" : "failed", why.text);
@@ -211,10 +238,15 @@ static int answer_put(struct session *s, const char *want, const struct judge_ve
 {
     char when[TEXT_TIME_SIZE];
     if (rc == PAIR_REFUSED) {
+        const struct report_field fields[] = {{"REASON", judge_reason_str(v->reason)}, {0}};
         if (session_may_tell(s->opts))
-            report_result(s->report,
-                          &(struct report_result){
-                              .want = want, .result = "rejected", .detail = v->why, .failed = true});
+            report_result(s->report, &(struct report_result){.event = EVENT_REJECTED,
+                                                             .want = want,
+                                                             .result = "rejected",
+                                                             .fingerprint = v->fingerprint,
+                                                             .detail = v->why,
+                                                             .failed = true,
+                                                             .fields = fields});
         return wire_write_line(s->wire, err, "%d rejected want=%s reason=%s us=%lld: %s",
                                v->reason == JUDGE_NOT_YET_VALID ? WIRE_NOT_YET : WIRE_REJECTED, want,
                                judge_reason_str(v->reason), (long long)us, v->why);
@@ -549,7 +581,7 @@ int session_serve(const struct session_opts *opts, struct error *err)
         rc = deploy_new(&deploy, host, err);
     if (rc < 0) {
         wire_write_line(wire, &ignored, "%d unavailable: %s", code_of_error(rc), err->text);
-        return rc;
+        return error_mark(err, EVENT_UNAVAILABLE);
     }
     struct session s = {
         .opts = opts,

@@ -24,7 +24,7 @@ void candidate_parse(struct lineage_list *l, struct report *report)
     for (size_t i = 0; i < l->count; i++) {
         struct error err;
         if (!l->list[i].cert && parse_cert(&l->list[i], &err))
-            report_error(report, "lineage %s: %s", l->list[i].name, err.text);
+            report_event(report, EVENT_LINEAGE_UNREADABLE, NULL, "lineage %s: %s", l->list[i].name, err.text);
     }
 }
 

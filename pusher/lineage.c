@@ -141,7 +141,7 @@ int lineage_scan_source(const struct source *source, struct lineage_list *out, l
 
 static void report_trouble(void *report, const struct source *source, const struct error *err)
 {
-    report_error(report, "source %s: %s", source->name, err->text);
+    report_event(report, EVENT_SOURCE_UNREADABLE, NULL, "source %s: %s", source->name, err->text);
 }
 
 int lineage_scan(const struct push_conf *conf, struct lineage_list *out, struct report *report)

@@ -90,8 +90,10 @@ int main(int argc, char **argv)
     rc = report_new(&report, &opts, &err);
     if (!rc)
         rc = run(&a, states, report, argv, &err);
+    if (rc < 0 && report && a.command == COMMAND_RUN) /* which has the journal's fields to tell it with */
+        become_worker(argv, &(struct error){0});
     if (rc < 0 && report)
-        report_error(report, "%s", err.text);
+        report_failure(report, &err);
     for (size_t i = 0; i < PUSH_CONF_MAX_TARGETS; i++)
         state_free(&states[i]);
     return report ? report_end(report, error_exit_code(rc)) : error_exit_code(rc);

@@ -40,9 +40,11 @@ static void pass_free(struct pass *p)
     wire_free(p->wire);
 }
 
-static void report_plan(const struct pass *p, const struct plan *plan, const char *result, const char *detail)
+static void report_plan(const struct pass *p, const struct plan *plan, const char *result, enum event event,
+                        const char *detail)
 {
     report_result(p->opts->report, &(struct report_result){
+                                       .event = event,
                                        .target = p->opts->target->name,
                                        .want = plan->want->id,
                                        .result = result,
@@ -107,7 +109,7 @@ static void choose(struct pass *p, struct plan *plan)
     plan->lineage = candidate_choose(p->opts->lineages, plan->want, time(NULL), &err);
     if (!plan->lineage) {
         plan->rc = err.code;
-        report_plan(p, plan, "missing", err.text);
+        report_plan(p, plan, "missing", EVENT_NO_LINEAGE, err.text);
         return;
     }
     use_cert(plan, plan->lineage->cert);
@@ -119,7 +121,7 @@ static void choose(struct pass *p, struct plan *plan)
         return;
     plan->rc = load(plan, &err);
     if (plan->rc < 0)
-        report_plan(p, plan, "unreadable", err.text);
+        report_plan(p, plan, "unreadable", EVENT_LINEAGE_UNREADABLE, err.text);
 }
 
 static int choose_all(struct pass *p, struct error *err)
@@ -184,7 +186,7 @@ static int read_answer(struct pass *p, struct plan *plan, struct error *err)
     if (plan->accepted)
         report_step(p->opts->report, "%s", reply.text);
     else
-        report_plan(p, plan, "rejected", wire_free_text(reply.text));
+        report_plan(p, plan, "rejected", EVENT_REJECTED, wire_free_text(reply.text));
     return 0;
 }
 
@@ -195,6 +197,16 @@ static int result_of(const struct client_want *row, int code)
         return 0;
     int rc = client_result(code);
     return strcmp(row->result, "pending") == 0 ? E_TEMPORARY : rc ? rc : E_FAILED;
+}
+
+/* By what was made of it, not by the mail host's word alone. */
+static enum event event_of(const struct plan *plan, const char *result)
+{
+    if (plan->rc == E_TEMPORARY)
+        return EVENT_PENDING;
+    if (plan->rc < 0)
+        return strcmp(result, "rolled-back") == 0 ? EVENT_ROLLED_BACK : EVENT_NOT_SERVED;
+    return strcmp(result, "deployed") == 0 ? EVENT_DEPLOYED : EVENT_NONE;
 }
 
 static void on_verdict(void *ctx, int code, const char *text)
@@ -212,7 +224,7 @@ static void on_verdict(void *ctx, int code, const char *text)
         plan->rc = plan->rc || same ? plan->rc : E_FAILED;
         plan->served = !plan->rc;
         bool contradicts = !plan->served && !result_of(&row, code);
-        report_plan(p, plan, contradicts ? "failed" : row.result,
+        report_plan(p, plan, contradicts ? "failed" : row.result, event_of(plan, row.result),
                     *row.detail    ? row.detail
                     : plan->served ? NULL
                                    : "the mail host serves another certificate");
@@ -229,7 +241,7 @@ static void report_verdict(struct pass *p, const struct client_reply *verdict)
             continue;
         int rc = client_result(verdict->code);
         plan->rc = rc ? rc : E_FAILED;
-        report_plan(p, plan, plan->rc == E_TEMPORARY ? "pending" : "failed",
+        report_plan(p, plan, plan->rc == E_TEMPORARY ? "pending" : "failed", event_of(plan, ""),
                     *wire_free_text(verdict->text) ? wire_free_text(verdict->text)
                                                    : "the mail host serves another certificate");
     }
@@ -305,7 +317,7 @@ static int finish_dry(struct pass *p)
         struct plan *plan = &p->plans[i];
         worst = error_worse(worst, plan->rc);
         if (!plan->rc)
-            report_plan(p, plan, plan->served ? "unchanged" : "would be pushed", NULL);
+            report_plan(p, plan, plan->served ? "unchanged" : "would be pushed", EVENT_NONE, NULL);
     }
     return worst;
 }
@@ -317,7 +329,7 @@ static int finish(struct pass *p, struct error *err)
         struct plan *plan = &p->plans[i];
         worst = error_worse(worst, plan->rc);
         if (!plan->rc && !plan->sent)
-            report_plan(p, plan, "unchanged", NULL);
+            report_plan(p, plan, "unchanged", EVENT_NONE, NULL);
     }
     int rc = record(p, err);
     return rc < 0 ? error_wrap(err, "record the verdict") : worst;
@@ -361,6 +373,11 @@ static int connect_and_push(struct pass *p, struct error *err)
     return rc;
 }
 
+static enum event event_of_failure(const struct error *err)
+{
+    return err->event ? err->event : err->code == E_TEMPORARY ? EVENT_PUSH_DELAYED : EVENT_PUSH_FAILED;
+}
+
 int pass_run(const struct pass_opts *opts)
 {
     CLEANUP(pass_free) struct pass p = {.opts = opts};
@@ -376,6 +393,7 @@ int pass_run(const struct pass_opts *opts)
     }
     rc = connect_and_push(&p, &err);
     if (rc < 0 && err.text[0])
-        report_error(opts->report, "%s: %s", opts->target->name, err.text);
+        report_event(opts->report, event_of_failure(&err), opts->target->name, "%s: %s", opts->target->name,
+                     err.text);
     return rc;
 }

@@ -49,6 +49,8 @@ static void clean(struct ssh_event *event)
             *p = '?';
     if (event->code != 0 && event->code != E_TEMPORARY && event->code != E_CONFIG)
         event->code = E_FAILED;
+    if (event->event != EVENT_HOST_KEY && event->event != EVENT_KEY_REFUSED)
+        event->event = EVENT_NONE;
     if (event->stderr_len > sizeof event->remote_stderr)
         event->stderr_len = sizeof event->remote_stderr;
 }
@@ -112,7 +114,8 @@ static int outcome(const struct ssh *s, int status, struct error *err)
         return died(s, status, err);
     if (s->end.code == 0)
         return 0;
-    return error_set(err, s->end.code, "%s: %.900s", s->subject, s->end.text);
+    error_set(err, s->end.code, "%s: %.900s", s->subject, s->end.text);
+    return error_mark(err, (enum event)s->end.event);
 }
 
 static int start(struct ssh *s, struct ssh_job *job, struct error *err)

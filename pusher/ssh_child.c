@@ -42,6 +42,8 @@ static void report_end(struct ssh_child *c, int code)
 {
     struct ssh_event event = {.is_end = true, .code = code, .stderr_len = c->stderr_len};
     if (code < 0)
+        event.event = (int)c->err.event;
+    if (code < 0)
         snprintf(event.text, sizeof event.text, "%s", c->err.text);
     memcpy(event.remote_stderr, c->remote_stderr, c->stderr_len);
     report(c, &event);

@@ -35,6 +35,7 @@ struct ssh_event {
     bool is_end;
     int step;   /* enum ssh_step */
     int code;   /* of the end: 0 or a failure */
+    int event;  /* of the end: enum event */
     int64_t us; /* since the step before */
     char text[1024];
     size_t stderr_len; /* of the end */

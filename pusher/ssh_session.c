@@ -303,25 +303,27 @@ static int verify_host_key(struct ssh_child *c)
         ssh_child_step(c, SSH_HOST_KEY, detail);
         return 0;
     case KNOWN_REVOKED:
-        return error_set(
+        error_set(
             &c->err, E_CONFIG,
             "host key REVOKED: the server shows %s %s, which %s:%zu revokes: give the host a new key and "
             "pin that",
             type, shown, o->known_hosts_path, key->line);
+        break;
     case KNOWN_CHANGED:
-        return error_set(
+        error_set(
             &c->err, E_CONFIG,
             "host key CHANGED: the server shows %s %s, but %s:%zu pins %s: the host was installed anew, "
             "or someone is in between: compare it on the host itself before you replace the line",
             type, shown, o->known_hosts_path, key->line, ssh_blob_fingerprint(pinned, key->blob, key->len));
-    case KNOWN_UNKNOWN:
         break;
+    case KNOWN_UNKNOWN:
+        error_set(
+            &c->err, E_CONFIG,
+            "host key UNKNOWN: the server shows %s %s and %s pins no key of that kind for it: compare it on "
+            "the host itself, then add it",
+            type, shown, o->known_hosts_path);
     }
-    return error_set(
-        &c->err, E_CONFIG,
-        "host key UNKNOWN: the server shows %s %s and %s pins no key of that kind for it: compare it on "
-        "the host itself, then add it",
-        type, shown, o->known_hosts_path);
+    return error_mark(&c->err, EVENT_HOST_KEY);
 }
 
 int ssh_session_open(struct ssh_child *c)
@@ -444,12 +446,14 @@ static int explain_algorithms(struct ssh_child *c)
                 "host key: the server offers only %s, which libssh2 %s cannot use: add `HostKey "
                 "/etc/ssh/ssh_host_ed25519_key` to its sshd_config (`ssh-keygen -A` makes the key)",
                 shown, libssh2_version(0));
-        if (offers[i].list == SSH_LIST_HOSTKEY)
-            return error_set(
+        if (offers[i].list == SSH_LIST_HOSTKEY) {
+            error_set(
                 &c->err, E_CONFIG,
                 "host key UNKNOWN: the server offers only %s, and %s pins %s: pin a key of a kind that it "
                 "offers, or add one by `HostKey` in its sshd_config",
                 shown, c->job->opts->known_hosts_path, ours);
+            return error_mark(&c->err, EVENT_HOST_KEY);
+        }
         return error_set(&c->err, E_FAILED,
                          "no common %s: the server offers only %s: add one of %s to `%s` in its sshd_config",
                          offers[i].what, shown, ours, offers[i].option);
@@ -462,12 +466,13 @@ static int explain_key(struct ssh_child *c)
     const struct ssh_opts *o = c->job->opts;
     const struct ssh_key *key = &c->job->key;
     char fingerprint[SSH_FINGERPRINT_SIZE];
-    return error_set(
+    error_set(
         &c->err, E_CONFIG,
         "authentication: key refused: the server does not accept %s %s (%s) for user %s: put its public "
         "key into the authorized_keys of that user there, and look at from= and expiry-time=, and at "
         "PubkeyAcceptedAlgorithms in its sshd_config",
         key->type, ssh_blob_fingerprint(fingerprint, key->blob, key->len), o->key_path, o->user);
+    return error_mark(&c->err, EVENT_KEY_REFUSED);
 }
 
 /*

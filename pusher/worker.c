@@ -65,6 +65,6 @@ int main(int argc, char **argv)
     if (!rc)
         rc = run(&a, report, &err);
     if (rc < 0 && report && err.text[0])
-        report_error(report, "%s", err.text);
+        report_failure(report, &err);
     return report ? report_end(report, error_exit_code(rc)) : error_exit_code(rc);
 }

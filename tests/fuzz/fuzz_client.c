@@ -22,11 +22,11 @@ static void note(const char *text)
     told = told * 31 + fuzz_hash(text, strlen(text));
 }
 
-static void on_record(int priority, const char *text, const struct report_result *result)
+static bool on_record(const struct report_record *record)
 {
-    (void)priority, (void)result;
-    CHECK(fuzz_is_printable(text));
-    note(text);
+    CHECK(fuzz_is_printable(record->text));
+    note(record->text);
+    return true;
 }
 
 /* A report writes records when its stderr is the journal's (systemd.exec(5)). */

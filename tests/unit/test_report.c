@@ -9,32 +9,36 @@
 #include <poll.h>
 #include <pty.h>
 #define SD_JOURNAL_SUPPRESS_LOCATION
+#include <sys/uio.h>
 #include <systemd/sd-journal.h>
 
 #define FINGERPRINT "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 /* In the place of libsystemd's: what would be sent to the journal, "FIELD=value|…" for each record. */
 static char journal[4000];
+static bool has_journal = true;
 
-int sd_journal_send(const char *format, ...)
+int sd_journal_sendv(const struct iovec *iov, int n)
 {
-    va_list ap;
-    va_start(ap, format);
-    for (const char *field = format; field; field = va_arg(ap, const char *)) {
-        size_t n = strlen(journal);
-        if (strstr(field, "%d"))
-            snprintf(journal + n, sizeof journal - n, "%.*s%d|", (int)strcspn(field, "%"), field,
-                     va_arg(ap, int));
-        else
-            snprintf(journal + n, sizeof journal - n, "%.*s%s|", (int)strcspn(field, "%"), field,
-                     va_arg(ap, const char *));
+    for (int i = 0; i < n; i++) {
+        size_t len = strlen(journal);
+        snprintf(journal + len, sizeof journal - len, "%.*s|", (int)iov[i].iov_len,
+                 (const char *)iov[i].iov_base);
     }
-    va_end(ap);
     strncat(journal, "\n", sizeof journal - strlen(journal) - 1);
     return 0;
 }
 
+/* Its socket is there, or not. */
+int access(const char *path, int mode)
+{
+    assert_string_equal(path, "/run/systemd/journal/socket");
+    assert_int_equal(mode, W_OK);
+    return has_journal ? 0 : -1;
+}
+
 static const struct report_result deployed = {
+    .event = EVENT_DEPLOYED,
     .target = "mailcow",
     .want = "primary",
     .result = "deployed",
@@ -44,7 +48,7 @@ static const struct report_result deployed = {
     .detail = "all well",
 };
 static const struct report_result failed = {
-    .target = "mailcow", .result = "rejected", .detail = "expired", .failed = true};
+    .event = EVENT_REJECTED, .target = "mailcow", .result = "rejected", .detail = "expired", .failed = true};
 
 struct told {
     const char *out, *err;
@@ -155,46 +159,144 @@ static void tells_steps_to_a_terminal(void **state)
     assert_has(text, "  connected           12.3 ms \r\nmailcow: primary: deployed ");
 }
 
+/* stderr as systemd would give it: the stream that JOURNAL_STREAM names. */
+static struct report *journal_report(const struct report_opts *opts)
+{
+    struct report *r = NULL;
+    struct stat st;
+    char stream[60];
+    struct error err;
+    journal[0] = '\0';
+    if (fstat(STDERR_FILENO, &st) < 0)
+        return NULL;
+    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    report_new(&r, opts, &err);
+    unsetenv("JOURNAL_STREAM");
+    return r;
+}
+
+#define ID(event) (event_row(event)->id)
+
 static void tells_the_journal_what_systemd_would_read(void **state)
 {
     (void)state;
-    struct stat st;
-    char stream[60];
     struct capture out;
-    /* stderr as systemd would give it: the stream that JOURNAL_STREAM names */
-    struct report *r = NULL;
-    struct error err;
-    assert_int_equal(fstat(STDERR_FILENO, &st), 0);
-    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
-             (unsigned long long)st.st_ino);
     for (int verbose = 0; verbose < 2; verbose++) {
-        journal[0] = '\0';
-        setenv("JOURNAL_STREAM", stream, 1);
         capture_begin(&out, STDOUT_FILENO);
-        int rc = report_new(
-            &r, &(struct report_opts){.program = "prog", .journal = journal_write, .verbose = verbose}, &err);
-        unsetenv("JOURNAL_STREAM");
+        struct report *r = journal_report(
+            &(struct report_opts){.program = "prog", .journal = journal_write, .verbose = verbose});
         report_step(r, "connected us=1");
         report_result(r, &deployed);
         report_error(r, "it failed");
         report_end(r, 0);
         report_free(r);
-        const char *printed = capture_end(&out);
-        assert_int_equal(rc, 0);
-        assert_string_equal(printed, "");
+        assert_string_equal(capture_end(&out), "");
         if (verbose)
-            assert_has(journal, "PRIORITY=7|MESSAGE=connected us=1|\n");
+            assert_has(journal, "PRIORITY=7|SYSLOG_IDENTIFIER=prog|MESSAGE=connected us=1|\n");
         else
             assert_lacks(journal, "connected");
-        assert_has(journal, "PRIORITY=6|MESSAGE=mailcow: primary: deployed ");
-        assert_has(journal, "|TARGET=mailcow|WANT=primary|LINEAGE=npm/npm-5|FINGERPRINT=" FINGERPRINT "|\n");
-        assert_has(journal, "PRIORITY=3|MESSAGE=it failed|");
+        assert_has(journal, "PRIORITY=6|SYSLOG_IDENTIFIER=prog|MESSAGE=mailcow: primary: deployed ");
+        assert_has(journal, "|TARGET=mailcow|WANT=primary|LINEAGE=npm/npm-5|FINGERPRINT=" FINGERPRINT
+                            "|NOT_AFTER=2026-11-21T07:02:00Z|DETAIL=all well|\n");
+        assert_has(journal, "PRIORITY=3|SYSLOG_IDENTIFIER=prog|MESSAGE=it failed|\n");
     }
     setenv("JOURNAL_STREAM", "1:1", 1); /* of another process: it was inherited */
-    struct told told = tell(&(struct report_opts){.program = "prog"}, 0);
+    journal[0] = '\0';
+    struct told told = tell(&(struct report_opts){.program = "prog", .journal = journal_write}, 0);
     unsetenv("JOURNAL_STREAM");
     assert_string_equal(journal, "");
     assert_string_equal(told.err, ERRORS);
+}
+
+/* Their ids and their own priorities: a failure that passes by itself is a warning. */
+static void tells_the_journal_of_events(void **state)
+{
+    (void)state;
+    char expected[200];
+    const struct error wrong = {.code = E_CONFIG, .text = "push.conf:3: no"};
+    const struct error refused = {.code = E_CONFIG, .event = EVENT_KEY_REFUSED, .text = "refused"};
+    const struct error other = {.code = E_FAILED, .text = "other"};
+    struct report *r = journal_report(&(struct report_opts){.program = "prog", .journal = journal_write});
+    report_result(r, &deployed);
+    report_event(r, EVENT_PUSH_DELAYED, "mailcow", "it is %s", "away");
+    report_failure(r, &wrong);
+    report_failure(r, &refused);
+    report_failure(r, &other);
+    report_free(r);
+    snprintf(expected, sizeof expected, "|MESSAGE_ID=%s|EVENT=deployed|TARGET=mailcow|", ID(EVENT_DEPLOYED));
+    assert_has(journal, expected);
+    snprintf(expected, sizeof expected,
+             "PRIORITY=4|SYSLOG_IDENTIFIER=prog|MESSAGE=it is away|MESSAGE_ID=%s|EVENT=push-delayed|TARGET="
+             "mailcow|\n",
+             ID(EVENT_PUSH_DELAYED));
+    assert_has(journal, expected);
+    snprintf(expected, sizeof expected, "|MESSAGE=push.conf:3: no|MESSAGE_ID=%s|EVENT=configuration|\n",
+             ID(EVENT_CONFIGURATION));
+    assert_has(journal, expected);
+    assert_has(journal, "|EVENT=key-refused|\n");
+    assert_has(journal, "PRIORITY=3|SYSLOG_IDENTIFIER=prog|MESSAGE=other|\n");
+}
+
+/* What a step says becomes fields; what is no event is no record. */
+static void makes_events_of_steps(void **state)
+{
+    (void)state;
+    struct report *r = journal_report(&(struct report_opts){.program = "prog", .journal = journal_write});
+    report_progress(r, "restarted service=postfix-mailcow container=c-1 us=900");
+    report_progress(r, "not-restarted service=postfix-mailcow container=- us=1: it is gone");
+    report_progress(r, "login-broken: nobody: in");
+    report_progress(r, "installed want=primary");
+    report_free(r);
+    assert_has(
+        journal,
+        "PRIORITY=5|SYSLOG_IDENTIFIER=prog|MESSAGE=restarted service=postfix-mailcow container=c-1 us=900|");
+    assert_has(journal, "|EVENT=restarted|DURATION_USEC=900|SERVICE=postfix-mailcow|CONTAINER=c-1|\n");
+    assert_has(journal, "|EVENT=not-restarted|DETAIL=it is gone|DURATION_USEC=1|SERVICE=postfix-mailcow|\n");
+    assert_has(journal, "|EVENT=login-broken|DETAIL=nobody: in|\n");
+    assert_lacks(journal, "installed");
+}
+
+static void shows_events_of_steps_to_a_pipe(void **state)
+{
+    (void)state;
+    struct capture out, err;
+    struct report *r = NULL;
+    struct error error;
+    capture_begin(&out, STDOUT_FILENO);
+    capture_begin(&err, STDERR_FILENO);
+    if (report_new(&r, &(struct report_opts){.program = "prog"}, &error) == 0) {
+        report_progress(r, "restarted service=x");
+        report_progress(r, "not-restarted service=x: gone");
+        report_progress(r, "installed want=primary");
+    }
+    report_free(r);
+    const char *errors = capture_end(&err), *printed = capture_end(&out);
+    assert_string_equal(printed, "restarted service=x\n");
+    assert_string_equal(errors, "prog: not-restarted service=x: gone\n");
+}
+
+/* Every hour "there was nothing to do": not in the journal, but for who asks. */
+static void keeps_quiet_where_nothing_was_done(void **state)
+{
+    (void)state;
+    const struct report_result unchanged = {.want = "primary", .result = "unchanged"};
+    struct report *r = journal_report(&(struct report_opts){.program = "prog", .journal = journal_write});
+    report_result(r, &unchanged);
+    report_free(r);
+    assert_string_equal(journal, "");
+    r = journal_report(&(struct report_opts){.program = "prog", .journal = journal_write, .verbose = true});
+    report_result(r, &unchanged);
+    report_free(r);
+    assert_has(journal, "PRIORITY=7|SYSLOG_IDENTIFIER=prog|MESSAGE=primary: unchanged|WANT=primary|\n");
+    struct capture out;
+    struct error error;
+    capture_begin(&out, STDOUT_FILENO);
+    if (report_new(&r, &(struct report_opts){.program = "prog"}, &error) == 0)
+        report_result(r, &unchanged);
+    report_free(r);
+    assert_string_equal(capture_end(&out), "primary: unchanged\n");
 }
 
 /* The text of key in the i-th object of a list, "" when there is none. */
@@ -280,31 +382,24 @@ static void cuts_what_is_too_long(void **state)
     assert_has(printed, "\nt: aaaa");
 }
 
-/* Without libsystemd: systemd takes the priority from the beginning of a line. */
+/* Without libsystemd, or without its socket: systemd takes the priority from the beginning of a line. */
 static void marks_lines_with_their_priority(void **state)
 {
     (void)state;
-    struct stat st;
-    char stream[60];
     struct capture out;
-    struct report *r = NULL;
-    struct error err;
-    journal[0] = '\0';
-    capture_begin(&out, STDERR_FILENO);
-    int rc = fstat(STDERR_FILENO, &st);
-    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
-             (unsigned long long)st.st_ino);
-    setenv("JOURNAL_STREAM", stream, 1);
-    rc = rc ? rc : report_new(&r, &(struct report_opts){.program = "prog"}, &err);
-    unsetenv("JOURNAL_STREAM");
-    report_result(r, &deployed);
-    report_error(r, "it failed");
-    report_free(r);
-    const char *printed = capture_end(&out);
-    assert_int_equal(rc, 0);
-    assert_has(printed, "<6>mailcow: primary: deployed ");
-    assert_has(printed, "<3>it failed\n");
-    assert_string_equal(journal, "");
+    for (int native = 0; native < 2; native++) {
+        capture_begin(&out, STDERR_FILENO);
+        has_journal = false;
+        struct report *r = journal_report(
+            &(struct report_opts){.program = "prog", .journal = native ? journal_write : NULL});
+        report_result(r, &deployed);
+        report_error(r, "it failed");
+        report_free(r);
+        has_journal = true;
+        const char *printed = capture_end(&out);
+        assert_string_equal(printed, "<6>" DEPLOYED "<3>it failed\n");
+        assert_string_equal(journal, "");
+    }
 }
 
 static void may_have_no_listener(void **state)
@@ -324,6 +419,10 @@ int main(void)
         cmocka_unit_test(tells_only_errors_when_quiet),
         cmocka_unit_test(tells_steps_to_a_terminal),
         cmocka_unit_test(tells_the_journal_what_systemd_would_read),
+        cmocka_unit_test(tells_the_journal_of_events),
+        cmocka_unit_test(makes_events_of_steps),
+        cmocka_unit_test(shows_events_of_steps_to_a_pipe),
+        cmocka_unit_test(keeps_quiet_where_nothing_was_done),
         cmocka_unit_test(marks_lines_with_their_priority),
         cmocka_unit_test(may_have_no_listener),
         cmocka_unit_test(tells_everything_in_one_object),
