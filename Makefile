@@ -52,7 +52,7 @@ RECEIVE := $(O)/mailcow-cert-receive
 all: $(PUSH) $(WORKER) $(DEPLOY) $(RECEIVE) ## build the programs (the default)
 
 # A pass that has nothing to do loads no more than it needs.
-$(PUSH): $(call obj,$(addprefix pusher/,main.c arguments.c lineage.c push_conf.c state.c unchanged.c)) $(O)/common.a
+$(PUSH): $(call obj,$(addprefix pusher/,main.c arguments.c lineage.c push_alarms.c push_conf.c state.c unchanged.c)) $(O)/common.a
 	$(CC) $(LDALL) -o $@ $^ -linih -ljansson
 
 $(WORKER): $(O)/pusher/worker.o $(call obj,$(PUSHER)) $(O)/common.a
@@ -115,7 +115,10 @@ install: all ## install into DESTDIR below PREFIX (/usr/local)
 	$(call install_text,$(wildcard systemd/*.service systemd/*.timer systemd/*.socket),$(UNITDIR))
 	$(call install_text,$(wildcard systemd/sysusers.d/*.conf),$(SYSUSERS))
 	$(call install_text,systemd/mailcow-certsync.catalog,$(CATALOG))
+	install -D -m 755 systemd/mailcow-cert-alert $(DESTDIR)$(LIBEXECDIR)/mailcow-cert-alert
 	$(call install_text,README.md LICENSE CHANGELOG.md $(wildcard docs/*.md conf/*.conf),$(DOCDIR))
+	$(call install_text,$(wildcard conf/monitoring/*.*),$(DOCDIR)/monitoring)
+	$(call install_text,$(wildcard conf/monitoring/ping/*),$(DOCDIR)/monitoring/ping)
 	install -D -m 644 conf/bash-completion/mailcow-certsync $(DESTDIR)$(COMPLETION)/mailcow-cert-push
 	install -D -m 644 conf/bash-completion/mailcow-certsync $(DESTDIR)$(COMPLETION)/mailcow-cert-deploy
 	$(call install_text,$(wildcard conf/sshd_config.d/*.conf),$(DATADIR)/sshd_config.d)
@@ -169,7 +172,7 @@ test: packages ## everything: both compilers, unit tests under sanitizers, syste
 lint: ## build with gcc and clang, warnings being errors
 	$(MAKE) O=$(O)/gcc CC=gcc CFLAGS='-O2 -g -Werror' all
 	$(MAKE) O=$(O)/clang CC=clang CFLAGS='-O2 -g -Werror' all
-	shellcheck .ci/run conf/bash-completion/*
+	shellcheck .ci/run conf/bash-completion/* systemd/mailcow-cert-alert
 
 UNIT_O    := $(O)/unit
 UNIT_RUNS := $(patsubst tests/unit/%.c,$(UNIT_O)/tests/unit/%.run,$(UNIT))

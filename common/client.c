@@ -160,3 +160,22 @@ bool client_parse_finding(const char *row, struct client_finding *out)
         out->want[0] = '\0';
     return true;
 }
+
+bool client_parse_alarm(const char *row, struct alarm *out)
+{
+    char kind[16], state[16], told[16], since[TEXT_TIME_SIZE];
+    long times;
+    *out = (struct alarm){.since = 0};
+    if (strncmp(row, "alarm ", 6) != 0 || !wire_field(row, "state", state, sizeof state) ||
+        !alarm_parse_state(state, &out->state) || !wire_field(row, "id", kind, sizeof kind) ||
+        !alarm_parse_kind(kind, &out->kind) || !wire_field(row, "told", told, sizeof told) ||
+        !text_parse_number(told, 0, 1000000, &times))
+        return false;
+    out->times = (unsigned)times;
+    if (wire_field(row, "since", since, sizeof since))
+        text_parse_time(since, &out->since);
+    if (!wire_field(row, "want", out->want, sizeof out->want) || strcmp(out->want, "-") == 0)
+        out->want[0] = '\0';
+    snprintf(out->detail, sizeof out->detail, "%.*s", (int)sizeof out->detail - 1, wire_free_text(row));
+    return true;
+}

@@ -5,6 +5,7 @@
 #ifndef COMMON_CLIENT_H
 #define COMMON_CLIENT_H
 
+#include "common/alarm.h"
 #include "common/report.h"
 #include "common/want.h"
 #include "common/wire.h"
@@ -53,6 +54,9 @@ struct client_want {
     const char *detail; /* within the row */
 };
 bool client_parse_want(const char *row, struct client_want *out);
+
+/* An `alarm` row of the answer to RECONCILE. False when it is none. */
+bool client_parse_alarm(const char *row, struct alarm *out);
 
 /* A `finding` row of the answer to CHECK. False when it is none. */
 struct client_finding {

@@ -13,16 +13,16 @@ static const struct event_row rows[] = {
     [EVENT_QUARANTINED] = {"quarantined", "a927f6ef01434f5b9951766c6439f665", LOG_ERR},
     [EVENT_REJECTED] = {"rejected", "d20415fb5c8b4794aeb7a4dbbe1f9373", LOG_ERR},
     [EVENT_REFUSED] = {"refused", "a72051137237494abd9358ffdeb6ce91", LOG_ERR},
-    [EVENT_WARNING] = {"warning", "749440b700cf4aa583b8816c4b27b52e", LOG_WARNING},
-    [EVENT_NOT_VERIFIED] = {"not-verified", "25aace3ed2fa4803b34a5dbb9c3d8cf0", LOG_WARNING},
-    [EVENT_NOT_RELOADED] = {"not-reloaded", "d648df65ca324917885a9a672ae9bb6a", LOG_WARNING},
-    [EVENT_RESTARTED] = {"restarted", "0b3b5819ccdd40b3ab23e5a0656d6ff1", LOG_NOTICE},
-    [EVENT_NOT_RESTARTED] = {"not-restarted", "94ef6d6e628540bc8466b9e1a029b328", LOG_ERR},
-    [EVENT_LOGIN_BROKEN] = {"login-broken", "faf54f405e2d4020897d566c8d7d7ecb", LOG_ERR},
-    [EVENT_RECOVERED] = {"recovered", "b95b0f3cc463470ea0e4041050f238aa", LOG_NOTICE},
-    [EVENT_NOT_RECOVERED] = {"not-recovered", "9882622a1eca4a3e933fccf3b90e06f1", LOG_ERR},
-    [EVENT_ADDED] = {"added", "8172c69a84c644638156fdff6ab3bd96", LOG_INFO},
-    [EVENT_REMOVED] = {"removed", "afca0689662a44ed853d22974ab82cb7", LOG_INFO},
+    [EVENT_WARNING] = {"warning", "749440b700cf4aa583b8816c4b27b52e", LOG_WARNING, true},
+    [EVENT_NOT_VERIFIED] = {"not-verified", "25aace3ed2fa4803b34a5dbb9c3d8cf0", LOG_WARNING, true},
+    [EVENT_NOT_RELOADED] = {"not-reloaded", "d648df65ca324917885a9a672ae9bb6a", LOG_WARNING, true},
+    [EVENT_RESTARTED] = {"restarted", "0b3b5819ccdd40b3ab23e5a0656d6ff1", LOG_NOTICE, true},
+    [EVENT_NOT_RESTARTED] = {"not-restarted", "94ef6d6e628540bc8466b9e1a029b328", LOG_ERR, true},
+    [EVENT_LOGIN_BROKEN] = {"login-broken", "faf54f405e2d4020897d566c8d7d7ecb", LOG_ERR, true},
+    [EVENT_RECOVERED] = {"recovered", "b95b0f3cc463470ea0e4041050f238aa", LOG_NOTICE, true},
+    [EVENT_NOT_RECOVERED] = {"not-recovered", "9882622a1eca4a3e933fccf3b90e06f1", LOG_ERR, true},
+    [EVENT_ADDED] = {"added", "8172c69a84c644638156fdff6ab3bd96", LOG_INFO, true},
+    [EVENT_REMOVED] = {"removed", "afca0689662a44ed853d22974ab82cb7", LOG_INFO, true},
     [EVENT_CROWD] = {"crowd", "3d6b3559f9fe44b6ab281162fb77b7f5", LOG_WARNING},
     [EVENT_UNAVAILABLE] = {"unavailable", "9c6d20b840614e8fa138784e9b7cbabc", LOG_ERR},
     [EVENT_SESSION_FAILED] = {"session-failed", "9ab7371454b24bc7a911738bf6817cea", LOG_WARNING},
@@ -50,7 +50,7 @@ enum event event_of_line(const char *line)
 {
     size_t len = strcspn(line, " :");
     for (int i = EVENT_NONE + 1; i < EVENT_COUNT; i++)
-        if (strlen(rows[i].name) == len && strncmp(rows[i].name, line, len) == 0)
+        if (rows[i].is_step && strlen(rows[i].name) == len && strncmp(rows[i].name, line, len) == 0)
             return (enum event)i;
     return EVENT_NONE;
 }

@@ -7,6 +7,8 @@
 #ifndef COMMON_EVENT_H
 #define COMMON_EVENT_H
 
+#include <stdbool.h>
+
 enum event {
     EVENT_NONE,
     EVENT_DEPLOYED,     /* a want is served by every endpoint, after something was done */
@@ -50,12 +52,13 @@ struct event_row {
     const char *name;
     const char *id; /* MESSAGE_ID: 32 hex digits */
     int priority;   /* syslog(3) */
+    bool is_step;   /* told as a step of the deployer's, whose first word is the name */
 };
 
 /* NULL for EVENT_NONE and for what is no event. */
 const struct event_row *event_row(enum event event);
 
-/* The event that the first word of a line of progress names; EVENT_NONE for all other lines. */
+/* The event that a line of progress is, by its first word; EVENT_NONE for all other lines. */
 enum event event_of_line(const char *line);
 
 #endif

@@ -166,8 +166,23 @@ bool text_parse_time(const char *text, time_t *out)
     char again[TEXT_TIME_SIZE];
     const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
     time_t t = end && !*end ? timegm(&tm) : 0;
-    if (!end || strcmp(text_time(again, t), text) != 0) /* strptime(3) also takes blanks, and a 31st of June */
+    if (!end ||
+        strcmp(text_time(again, t), text) != 0) /* strptime(3) also takes blanks, and a 31st of June */
         return false;
     *out = t;
     return true;
+}
+
+char *text_span(char *out, int64_t seconds)
+{
+    static const struct {
+        int64_t seconds;
+        const char *name;
+    } units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}};
+    size_t i = 0;
+    while (i < 2 && seconds < 2 * units[i].seconds)
+        i++;
+    int64_t n = seconds / units[i].seconds;
+    snprintf(out, TEXT_SPAN_SIZE, "%lld %s%s", (long long)n, units[i].name, n == 1 ? "" : "s");
+    return out;
 }

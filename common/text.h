@@ -49,4 +49,8 @@ char *text_time(char *out, time_t t);
 /* Reads what text_time writes, and nothing else. */
 bool text_parse_time(const char *text, time_t *out);
 
+#define TEXT_SPAN_SIZE 32
+/* "37 days", "5 hours", "12 minutes"; out: TEXT_SPAN_SIZE bytes. Returns out. */
+char *text_span(char *out, int64_t seconds);
+
 #endif

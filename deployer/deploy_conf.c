@@ -192,11 +192,18 @@ static void *the_record(void *config, const char *instance)
 
 #define KEYS(table) .keys = table, .key_count = sizeof table / sizeof *table
 
+static void *alarm_record(void *config, const char *instance)
+{
+    (void)instance;
+    return &((struct deploy_conf *)config)->alarm;
+}
+
 static const struct conf_section sections[] = {
     {.name = "deploy", .record = the_record, KEYS(deploy_keys)},
     {.name = "mailcow", .record = the_record, KEYS(mailcow_keys)},
     {.name = "docker", .record = the_record, KEYS(docker_keys)},
     {.name = "verify", .record = the_record, KEYS(verify_keys)},
+    {.name = "alarm", .record = alarm_record, .keys = alarm_keys, .key_count = ALARM_KEYS_DEPLOYER},
     {.name = "sni",
      .named = true,
      .record = sni_record,
@@ -207,7 +214,7 @@ static const struct conf_section sections[] = {
 
 int deploy_conf_defaults(struct deploy_conf *s)
 {
-    *s = (struct deploy_conf){.idle = 120, .keep = 4, .verify_timeout = 30};
+    *s = (struct deploy_conf){.idle = 120, .keep = 4, .verify_timeout = 30, .alarm = alarm_conf_defaults};
     const struct {
         char **slot;
         const char *value;

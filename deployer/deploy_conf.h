@@ -4,6 +4,7 @@
 #ifndef DEPLOYER_DEPLOY_CONF_H
 #define DEPLOYER_DEPLOY_CONF_H
 
+#include "common/alarm.h"
 #include "common/conf.h"
 #include "common/file.h"
 
@@ -35,7 +36,8 @@ struct deploy_conf {
     struct conf_list docker_containers; /* SERVICE=NAME, for an engine whose list is forbidden */
     int64_t verify_timeout;             /* seconds */
     struct conf_list endpoints;         /* proto://host[:port], or the single word auto */
-    char *login;                        /* file with a service mailbox's name and password; NULL: no logins */
+    struct alarm_conf alarm;
+    char *login; /* file with a service mailbox's name and password; NULL: no logins */
 };
 
 /*

@@ -31,12 +31,15 @@ static int connect_to(const char *path, struct error *err)
 struct answer {
     struct report *report;
     bool has_complaint; /* a finding that is no mere note */
+    bool has_alarm;     /* that stands */
 };
 
 /* The daemon has told it in its own journal; here it is what ended the command. */
 static enum event event_of_result(const char *result)
 {
-    return strcmp(result, "failed") == 0 ? EVENT_NOT_SERVED : event_of_line(result);
+    if (strcmp(result, "pending") == 0)
+        return EVENT_PENDING;
+    return strcmp(result, "rolled-back") == 0 ? EVENT_ROLLED_BACK : EVENT_NOT_SERVED;
 }
 
 static void on_want(struct answer *a, int code, const char *text)
@@ -102,12 +105,23 @@ static void on_finding(struct answer *a, int code, const char *text)
                              });
 }
 
+static void on_alarm(struct answer *a, int code, const char *text)
+{
+    struct alarm alarm;
+    (void)code;
+    if (!client_parse_alarm(text, &alarm))
+        return;
+    a->has_alarm = a->has_alarm || alarm_stands(&alarm);
+    alarm_tell(&alarm, a->report);
+}
+
 static void on_row(void *ctx, int code, const char *text)
 {
     static const struct {
         const char *kind;
         void (*tell)(struct answer *a, int code, const char *text);
-    } rows[] = {{"want", on_want}, {"generation", on_generation}, {"finding", on_finding}};
+    } rows[] = {
+        {"want", on_want}, {"generation", on_generation}, {"finding", on_finding}, {"alarm", on_alarm}};
     char kind[16] = "";
     wire_word(text, 0, kind, sizeof kind);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -144,7 +158,10 @@ static int converse(struct wire *w, const char *command, struct report *report, 
     rc = client_result(reply.code);
     if (!rc && strcmp(command, "CHECK") == 0)
         return conclude_check(&answer, &reply, err);
-    return rc ? error_set(err, rc, "%s", reply.text) : 0;
+    if (rc)
+        return error_set(err, rc, "%s", reply.text);
+    err->text[0] = '\0';
+    return answer.has_alarm ? E_FAILED : 0; /* it has been told */
 }
 
 int operator_run(const char *socket_path, const char *command, struct report *report)
@@ -155,7 +172,7 @@ int operator_run(const char *socket_path, const char *command, struct report *re
     int rc = fd < 0 ? fd : wire_new(&wire, fd, &err);
     if (!rc)
         rc = converse(wire, command, report, &err);
-    if (rc < 0)
+    if (rc < 0 && err.text[0])
         report_failure(report, &err);
     return rc;
 }

@@ -4,21 +4,6 @@
 #define DAY           86400
 #define WATCHDOG_DAYS 7 /* check_smtp -D 7, check_imap -D 7: data/Dockerfiles/watchdog/watchdog.sh */
 
-/* "37 days", "5 hours", "12 minutes". Returns out. */
-static const char *span(char out[32], int64_t seconds)
-{
-    static const struct {
-        int64_t seconds;
-        const char *name;
-    } units[] = {{DAY, "day"}, {3600, "hour"}, {60, "minute"}};
-    size_t i = 0;
-    while (i < 2 && seconds < 2 * units[i].seconds)
-        i++;
-    int64_t n = seconds / units[i].seconds;
-    snprintf(out, 32, "%lld %s%s", (long long)n, units[i].name, n == 1 ? "" : "s");
-    return out;
-}
-
 /* Fractions of the lifetime, not days: certificates of 90, 45 and 6 days are renewed at a third of theirs. */
 void preflight_lifetime(const struct preflight_validity *v, time_t now, struct finding_list *out)
 {
@@ -37,8 +22,9 @@ void preflight_lifetime(const struct preflight_validity *v, time_t now, struct f
         finding_remedy(out, "on the proxy host: renew it, then mailcow-cert-push --force");
     } else if (left < lifetime / 3) {
         finding_add(out, FINDING_WARN, "expiring", v->want,
-                    "the installed certificate has %s left of %s, less than a %s: %s", span(left_text, left),
-                    span(lifetime_text, lifetime), left < lifetime / 6 ? "SIXTH" : "third",
+                    "the installed certificate has %s left of %s, less than a %s: %s",
+                    text_span(left_text, left), text_span(lifetime_text, lifetime),
+                    left < lifetime / 6 ? "SIXTH" : "third",
                     left < lifetime / 6 ? "renewal or push has been failing for long; it ends soon"
                                         : "its renewal is due, or was not pushed");
         finding_remedy(out, "on the proxy host: see whether it was renewed, then mailcow-cert-push -v");
@@ -53,7 +39,7 @@ void preflight_watchdog(const struct preflight_validity *v, struct finding_list 
         return;
     finding_add(out, FINDING_NOTE, "watchdog", v->want,
                 "mailcow's watchdog alerts when %d days are left; of a certificate for %s that is %s",
-                WATCHDOG_DAYS, span(text, lifetime),
+                WATCHDOG_DAYS, text_span(text, lifetime),
                 lifetime <= WATCHDOG_DAYS * DAY ? "always" : "in every period, before its renewal is due");
     finding_remedy(out, "do not go by its mails about certificates: the number cannot be configured");
 }

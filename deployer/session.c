@@ -4,6 +4,7 @@
 #include "common/text.h"
 #include "common/wire.h"
 #include "deployer/deploy.h"
+#include "deployer/deploy_alarms.h"
 #include "deployer/preflight.h"
 
 #include <limits.h>
@@ -24,6 +25,7 @@ struct session {
     bool brings_new;  /* a leaf that is not installed */
     bool done;        /* no further command */
     int64_t start_us; /* of the deployment */
+    bool is_pass;     /* the hourly one, at whose end the alarms are judged */
     bool deaf;        /* the client takes no more lines: a deployment goes on without it */
 };
 
@@ -177,11 +179,30 @@ static int write_pair(struct session *s, int code, const struct pair *p, struct 
         p->outcome.detail[0] ? ": " : "", p->outcome.detail);
 }
 
+static int write_alarms(struct session *s, int code, const struct alarm_book *alarms, struct error *err)
+{
+    char since[TEXT_TIME_SIZE];
+    int rc = 0;
+    for (size_t i = 0; !rc && i < alarm_book_count(alarms); i++) {
+        const struct alarm *a = alarm_book_at(alarms, i);
+        rc = wire_write_line(s->wire, err, "%d-alarm state=%s id=%s want=%s told=%u since=%s: %s", code,
+                             alarm_state_str(a->state), alarm_kind_str(a->kind), a->want[0] ? a->want : "-",
+                             a->times, text_time(since, a->since), a->detail);
+    }
+    return rc;
+}
+
 static int write_verdict(struct session *s, const struct deploy_outcome *out, struct error *err)
 {
+    AUTO_ALARMS struct alarm_book *alarms = NULL;
+    struct error why;
     int code = code_of(out->worst.result), rc = 0;
     for (size_t i = 0; !rc && i < out->pair_count; i++)
         rc = write_pair(s, code, &out->pairs[i], err);
+    if (s->is_pass && deploy_alarms_judge(s->host, out, &alarms, &why) < 0)
+        report_event(s->report, EVENT_UNAVAILABLE, NULL, "alarms: %s", why.text);
+    if (!rc && alarms)
+        rc = write_alarms(s, code, alarms, err);
     return rc ? rc
               : wire_write_line(s->wire, err, "%d %s served=%zu endpoints=%zu%s%s", code,
                                 outcome_str(out->worst.result), out->served, out->endpoint_count,
@@ -343,6 +364,8 @@ static int command_hello(struct session *s, const char *line, struct error *err)
     }
     s->hello = number == WIRE_PROTOCOL;
     s->done = !s->hello;
+    if (s->hello && s->role == ROLE_PUSHER)
+        store_note_contact(s->host->store);
     if (!s->hello)
         return wire_write_line(s->wire, err,
                                "%d version: this is protocol %d, you speak %ld; upgrade the older side",
@@ -369,6 +392,7 @@ static int command_deploy(struct session *s, const char *line, struct error *err
 /* RECONCILE [force] */
 static int command_reconcile(struct session *s, const char *line, struct error *err)
 {
+    s->is_pass = true;
     return run(s, says_force(line), err);
 }
 

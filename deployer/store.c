@@ -11,6 +11,7 @@
 
 #define META_MAX (16 * 1024)
 #define INTENT   "intent.json"
+#define CONTACT  "contact"
 
 struct store {
     int fd;
@@ -51,6 +52,24 @@ void store_close(struct store *s)
     cleanup_closep(&s->wants_fd);
     cleanup_closep(&s->lock_fd);
     free(s);
+}
+
+int store_folder(const struct store *s)
+{
+    return s->fd;
+}
+
+void store_note_contact(struct store *s)
+{
+    AUTO_CLOSE int fd = openat(s->fd, CONTACT, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0)
+        futimens(fd, NULL);
+}
+
+time_t store_last_contact(const struct store *s)
+{
+    struct stat st;
+    return fstatat(s->fd, CONTACT, &st, AT_SYMLINK_NOFOLLOW) < 0 ? 0 : st.st_mtim.tv_sec;
 }
 
 int store_lock(struct store *s, int64_t deadline_ms, struct error *err)

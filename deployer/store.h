@@ -4,6 +4,8 @@
  * 0700, and is written so that a crash leaves the old or the new.
  *
  *   <state>/lock
+ *   <state>/contact                              its time: when a pusher was here last
+ *   <state>/alarms.json                          common/alarm.h
  *   <state>/intent.json                          {"want": …, "generation": …} while a pair is being installed
  *   <state>/wants/<want>/record.json
  *   <state>/wants/<want>/quarantine.json         what was rolled back, and why
@@ -24,6 +26,13 @@ int store_open(struct store **out, const char *path, struct error *err);
 void store_close(struct store *s);
 CLEANUP_DEFINE(struct store *, store_close)
 #define AUTO_STORE CLEANUP(store_closep)
+
+/* The state folder's descriptor: for what needs no care (common/alarm.h). */
+int store_folder(const struct store *s);
+
+/* A pusher was here; and when the last one was, 0 if never. Neither is worth an error. */
+void store_note_contact(struct store *s);
+time_t store_last_contact(const struct store *s);
 
 /* One deployment at a time, over all processes: waits until deadline_ms (clock_ms()). 0, or E_TEMPORARY:
  * busy. */

@@ -6,6 +6,7 @@
  */
 #include "common/libexec.h"
 #include "pusher/arguments.h"
+#include "pusher/push_alarms.h"
 #include "pusher/unchanged.h"
 
 #include <limits.h>
@@ -69,7 +70,8 @@ static int run(const struct arguments *a, struct state *states, struct report *r
         if (rc && a->command == COMMAND_STATUS)
             report_error(report, "%s: %s", conf.targets[i].name, why.text);
     }
-    if (a->command == COMMAND_RUN && !is_all_unchanged(a, &conf, states))
+    bool quiet = a->target || push_alarms_quiet(&conf, states, state_fd);
+    if (a->command == COMMAND_RUN && !(quiet && is_all_unchanged(a, &conf, states)))
         return become_worker(argv, err);
     report_all(a, &conf, states, report);
     return 0;

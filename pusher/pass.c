@@ -14,7 +14,7 @@ struct plan {
     const struct lineage *lineage; /* chosen; NULL: none */
     struct secret bundle;          /* loaded, to be sent */
     char fingerprint[65];          /* of the bundle, or of the chosen lineage */
-    time_t not_after;
+    time_t not_before, not_after;
     bool sent;
     bool accepted;
     bool served; /* the verdict's, or the greeting's, word */
@@ -43,6 +43,9 @@ static void pass_free(struct pass *p)
 static void report_plan(const struct pass *p, const struct plan *plan, const char *result, enum event event,
                         const char *detail)
 {
+    if (plan->rc < 0 && p->opts->failure && !p->opts->failure->text[0])
+        error_set(p->opts->failure, plan->rc, "want %s: %s: %s", plan->want->id, result,
+                  detail ? detail : "");
     report_result(p->opts->report, &(struct report_result){
                                        .event = event,
                                        .target = p->opts->target->name,
@@ -83,6 +86,7 @@ static const struct state_want *recall(const struct pass *p, const char *id)
 static void use_cert(struct plan *plan, const struct cert *c)
 {
     memcpy(plan->fingerprint, cert_info(c)->fingerprint, sizeof plan->fingerprint);
+    plan->not_before = cert_info(c)->not_before;
     plan->not_after = cert_info(c)->not_after;
 }
 
@@ -287,6 +291,7 @@ static int record(struct pass *p, struct error *err)
         if (plan->served) {
             memcpy(want->fingerprint, plan->fingerprint, sizeof want->fingerprint);
             memcpy(want->lineage, plan->lineage->name, sizeof want->lineage);
+            want->not_before = plan->not_before;
             want->not_after = plan->not_after;
         } else if (before) {
             memcpy(want->lineage, before->lineage, sizeof want->lineage);
@@ -395,5 +400,7 @@ int pass_run(const struct pass_opts *opts)
     if (rc < 0 && err.text[0])
         report_event(opts->report, event_of_failure(&err), opts->target->name, "%s: %s", opts->target->name,
                      err.text);
+    if (rc < 0 && err.text[0] && opts->failure)
+        *opts->failure = err;
     return rc;
 }

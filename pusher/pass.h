@@ -16,6 +16,8 @@ struct pass_opts {
     bool force;                    /* push what is installed already, and have it deployed again */
     bool dry_run;                  /* connect and compare, send nothing, record nothing */
     struct report *report;
+    struct error
+        *failure; /* takes what kept it from succeeding, the first; text stays "" if nothing did; or NULL */
 };
 
 /* 0 when every want is served, else the worst code of common/error.h; everything has been reported. */

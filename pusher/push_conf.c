@@ -77,8 +77,15 @@ static void *target_record(void *config, const char *instance)
 
 #define KEYS(table) .keys = table, .key_count = sizeof table / sizeof *table
 
+static void *alarm_record(void *config, const char *instance)
+{
+    (void)instance;
+    return &((struct push_conf *)config)->alarm;
+}
+
 static const struct conf_section sections[] = {
     {.name = "push", .record = push_record, KEYS(push_keys)},
+    {.name = "alarm", .record = alarm_record, .keys = alarm_keys, .key_count = ALARM_KEYS_PUSHER},
     {.name = "source", .named = true, .record = source_record, KEYS(source_keys)},
     {.name = "target", .named = true, .record = target_record, KEYS(target_keys)},
 };
@@ -102,7 +109,8 @@ static void check_targets(const struct push_conf *s, const char *path, struct pr
 
 static int set_defaults(struct push_conf *out)
 {
-    *out = (struct push_conf){.verify_every = 86400};
+    *out = (struct push_conf){.verify_every = 86400, .alarm = alarm_conf_defaults};
+    out->alarm.contact = -1;
     return conf_set_string(&out->state, "/var/lib/mailcow-cert-push");
 }
 
@@ -128,6 +136,8 @@ int push_conf_read(const char *path, struct push_conf *out, struct problems *pro
     if (conf_read(path, sections, sizeof sections / sizeof *sections, out, problems) < 0 &&
         !out->source_count && !out->target_count)
         return E_CONFIG;
+    if (out->alarm.contact < 0)
+        out->alarm.contact = 2 * out->verify_every;
     if (!out->source_count)
         problem_add(problems, "%s: no [source NAME]: say where the lineages are", path);
     check_sources(out, path, problems);

@@ -4,6 +4,7 @@
 #ifndef PUSHER_PUSH_CONF_H
 #define PUSHER_PUSH_CONF_H
 
+#include "common/alarm.h"
 #include "common/conf.h"
 
 #define PUSH_CONF_MAX_SOURCES 32
@@ -29,6 +30,7 @@ struct target {
 struct push_conf {
     char *state;
     int64_t verify_every; /* seconds */
+    struct alarm_conf alarm;
     struct source sources[PUSH_CONF_MAX_SOURCES];
     size_t source_count;
     struct target targets[PUSH_CONF_MAX_TARGETS];

@@ -168,17 +168,20 @@ static int check_pins(struct ssh_child *c)
     const struct ssh_opts *o = c->job->opts;
     const struct known_hosts *known = &c->job->known;
     char wish[256], usable[256];
-    if (known->count && !known->pinned)
-        return error_set(
-            &c->err, E_CONFIG,
-            "host key REVOKED: %s:%zu revokes a key of this host and no other is pinned: pin its new key",
-            o->known_hosts_path, known->keys[0].line);
-    if (!known->pinned)
-        return error_set(
-            &c->err, E_CONFIG,
-            "host key UNKNOWN: %s pins no key for this host: compare it and pin it with `mailcow-cert-push "
-            "enroll %s`",
-            o->known_hosts_path, o->host);
+    if (!known->pinned) {
+        if (known->count)
+            error_set(
+                &c->err, E_CONFIG,
+                "host key REVOKED: %s:%zu revokes a key of this host and no other is pinned: pin its new key",
+                o->known_hosts_path, known->keys[0].line);
+        else
+            error_set(&c->err, E_CONFIG,
+                      "host key UNKNOWN: %s pins no key for this host: compare it and pin it with "
+                      "`mailcow-cert-push "
+                      "enroll %s`",
+                      o->known_hosts_path, o->host);
+        return error_mark(&c->err, EVENT_HOST_KEY);
+    }
     wish_for_host_keys(c->job, wish, sizeof wish);
     filter(c, LIBSSH2_METHOD_HOSTKEY, wish, usable, sizeof usable);
     if (*usable)

@@ -50,6 +50,7 @@ static int parse_want(const json_t *object, struct state *s, struct error *err)
     const char *fingerprint = json_string_value(json_object_get(object, "fingerprint"));
     const char *lineage = json_string_value(json_object_get(object, "lineage"));
     const char *not_after = json_string_value(json_object_get(object, "not_after"));
+    const char *not_before = json_string_value(json_object_get(object, "not_before"));
     const json_t *name;
     struct want *want;
     size_t i;
@@ -70,6 +71,8 @@ static int parse_want(const json_t *object, struct state *s, struct error *err)
         strcpy(out->lineage, lineage);
     if (not_after && !text_parse_time(not_after, &out->not_after))
         out->not_after = 0;
+    if (not_before && !text_parse_time(not_before, &out->not_before))
+        out->not_before = 0;
     return 0;
 }
 
@@ -128,13 +131,13 @@ int state_read(int dirfd, const char *target, struct state *out, struct error *e
 
 static json_t *new_want(const struct want *names, const struct state_want *want)
 {
-    char when[TEXT_TIME_SIZE];
+    char when[TEXT_TIME_SIZE], from[TEXT_TIME_SIZE];
     json_t *list = json_array();
     for (size_t i = 0; i < names->name_count; i++)
         json_array_append_new(list, json_string(names->names[i]));
-    return json_pack("{s:s, s:o, s:s, s:s, s:s}", "id", want->id, "names", list, "fingerprint",
-                     want->fingerprint, "lineage", want->lineage, "not_after",
-                     text_time(when, want->not_after));
+    return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s}", "id", want->id, "names", list, "fingerprint",
+                     want->fingerprint, "lineage", want->lineage, "not_before",
+                     text_time(from, want->not_before), "not_after", text_time(when, want->not_after));
 }
 
 int state_write(int dirfd, const char *target, const struct state *s, struct error *err)

@@ -13,7 +13,7 @@ struct state_want {
     char id[WANT_ID_SIZE];
     char fingerprint[65]; /* that the deployer says is served; "" if it is not */
     char lineage[300];    /* that it came from */
-    time_t not_after;
+    time_t not_before, not_after;
 };
 
 struct state {

@@ -5,15 +5,20 @@
 #include "pusher/check.h"
 #include "pusher/enroll.h"
 #include "pusher/pass.h"
+#include "pusher/pass_alarms.h"
 #include "pusher/state.h"
 
 static int push_all(const struct arguments *a, const struct push_conf *conf, int state_fd,
-                    struct report *report)
+                    struct report *report, struct error *err)
 {
     AUTO_LINEAGES struct lineage_list lineages = {0};
-    int worst = lineage_scan(conf, &lineages, report);
+    AUTO_FREE struct pass_result *results = calloc(conf->target_count + 1, sizeof *results);
+    if (!results)
+        return error_memory(err);
+    int scanned = lineage_scan(conf, &lineages, report), worst = scanned;
     for (size_t i = 0; i < conf->target_count; i++) {
         const struct pass_opts opts = {
+            .failure = &results[i].failure,
             .conf = conf,
             .target = &conf->targets[i],
             .lineages = &lineages,
@@ -23,9 +28,18 @@ static int push_all(const struct arguments *a, const struct push_conf *conf, int
             .report = report,
         };
         if (arguments_select(a, opts.target))
-            worst = error_worse(worst, pass_run(&opts));
+            worst = error_worse(worst, results[i].rc = pass_run(&opts));
     }
-    return worst;
+    if (a->dry_run || a->target) /* what concerns the others cannot be said */
+        return worst;
+    const struct pass_alarms_opts alarms = {.conf = conf,
+                                            .lineages = &lineages,
+                                            .state_fd = state_fd,
+                                            .scanned = scanned,
+                                            .results = results,
+                                            .report = report};
+    int rc = pass_alarms(&alarms);
+    return worst ? worst : rc;
 }
 
 static int push(const struct arguments *a, struct report *report, struct error *err)
@@ -35,7 +49,7 @@ static int push(const struct arguments *a, struct report *report, struct error *
     if (rc < 0)
         return rc;
     AUTO_CLOSE int state_fd = state_open(conf.state, true, err);
-    return state_fd < 0 ? state_fd : push_all(a, &conf, state_fd, report);
+    return state_fd < 0 ? state_fd : push_all(a, &conf, state_fd, report, err);
 }
 
 static int run(const struct arguments *a, struct report *report, struct error *err)

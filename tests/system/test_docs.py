@@ -20,7 +20,7 @@ PROTOCOL, ARCHITECTURE = REPOSITORY / "docs/protocol.md", REPOSITORY / "docs/arc
 SECURITY = REPOSITORY / "docs/security.md"
 README = REPOSITORY / "README.md"
 PROGRAMS = ("mailcow-cert-push", "mailcow-cert-deploy")
-UNITS = sorted(p.name for p in SYSTEMD.iterdir() if p.is_file())
+UNITS = sorted(p.name for p in SYSTEMD.iterdir() if p.suffix in (".service", ".socket", ".timer", ".path"))
 
 
 def run(*argv: str | Path, **kwargs) -> subprocess.CompletedProcess:
@@ -237,7 +237,7 @@ def test_sshd_accepts_its_configuration(tmp_path):
 
 def test_units_verify(tmp_path):
     analyze = needs("systemd-analyze")
-    for program, folder in {"mailcow-cert-push": "bin", "mailcow-cert-deploy": "sbin"}.items():
+    for program, folder in {"mailcow-cert-push": "bin", "mailcow-cert-deploy": "sbin", "mailcow-cert-alert": "libexec"}.items():
         (tmp_path / folder).mkdir()
         (tmp_path / folder / program).touch(mode=0o755)
     units = [place(SYSTEMD / name, tmp_path / name, tmp_path) for name in UNITS]
@@ -271,7 +271,7 @@ def test_account_is_made(program, account, shell, tmp_path):
 
 # systemd-analyze security knows none of the reasons in the units' comments; 0 is the best.
 EXPOSURE = {"mailcow-cert-push.service": 1.4, "mailcow-cert-deploy.service": 2.4, "mailcow-cert-recover.service": 1.2,
-            "mailcow-cert-reconcile.service": 0.7}
+            "mailcow-cert-reconcile.service": 0.7, "mailcow-cert-alert@.service": 2.6}
 
 
 @pytest.mark.parametrize("unit", [name for name in UNITS if name.endswith(".service")])

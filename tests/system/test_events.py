@@ -28,7 +28,7 @@ ERR, WARNING, NOTICE, INFO = "3", "4", "5", "6"
 
 def table() -> dict[str, tuple[str, str, str]]:
     """name -> (id, priority, constant)"""
-    rows = re.findall(r'\[(EVENT_\w+)\] = \{"([\w-]+)", "([0-9a-f]{32})", LOG_(\w+)\}', (REPOSITORY / "common/event.c").read_text())
+    rows = re.findall(r'\[(EVENT_\w+)\] = \{"([\w-]+)", "([0-9a-f]{32})", LOG_(\w+)(?:, true)?\}', (REPOSITORY / "common/event.c").read_text())
     assert len(rows) == len(set(name for _, name, _, _ in rows)) == len(set(id_ for _, _, id_, _ in rows)) > 30
     return {name: (id_, priority.lower(), constant) for constant, name, id_, priority in rows}
 
@@ -43,8 +43,8 @@ def test_every_event_is_told_by_somebody():
     sources = [path for folder in ("common", "pusher", "deployer") for path in (REPOSITORY / folder).glob("*.c")
                if path.name != "event.c"]
     text = "\n".join(path.read_text() for path in sources)
-    assert [name for name, (_, _, constant) in table().items() if not name.startswith("alarm")
-            and not re.search(rf"\b{constant}\b", text) and not re.search(rf'"{name}[ :]', text)] == []
+    assert [name for name, (_, _, constant) in table().items()
+            if not re.search(rf"\b{constant}\b", text) and not re.search(rf'"{name}[ :]', text)] == []
 
 
 def test_the_catalog_has_each_id_once():
@@ -74,7 +74,7 @@ def test_the_page_lists_the_fields_of_the_code():
                                                                  "deployer/operator.c", "common/alarm.c")
                      if (REPOSITORY / path).exists())
     used = set(re.findall(r'\{(?:"\w+", +)?"([A-Z_]{4,})"(?:}|, (?!ROLE_))', code)) | set(re.findall(r'add\(f, "(\w+)"', code))
-    assert used - {"MESSAGE_ID", "PRIORITY", "MESSAGE", "SYSLOG_IDENTIFIER"} == fields_of_the_page() - {"ALARM", "SINCE"}
+    assert used - {"MESSAGE_ID", "PRIORITY", "MESSAGE", "SYSLOG_IDENTIFIER"} == fields_of_the_page()
 
 
 def test_journalctl_takes_the_catalog_in(tmp_path):
@@ -229,8 +229,8 @@ BROKEN = {
     "host-key": (CONFIG, other_host_key, "host key CHANGED"),
     "key-refused": (CONFIG, lambda lab: lab.sshd.authorize(), "key refused"),
     "push-delayed": (TEMPORARY, lambda lab: lab.write_push_conf({"target mailcow": {"port": "2"}}), "connect"),
-    "push-failed": (CONFIG, lambda lab: lab.write_push_conf({"target mailcow": {"host": "no.example.org"}}), "does not exist"),
-    "no-lineage": (FAILED, lambda lab: shutil.rmtree(lab.proxy.path("/etc/nginx/letsencrypt/live/npm-5")), "no lineage covers"),
+    "push-failed": (CONFIG, lambda lab: lab.sshd.authorize(lab.public_key, options='restrict,command="false"'), "forced command"),
+    "no-lineage": (FAILED, lambda lab: shutil.rmtree(lab.proxy.path("/etc/nginx/letsencrypt/live/npm-5")), "expired"),
     "source-unreadable": (FAILED, lambda lab: lab.write_push_conf({"source other": {"path": "/nowhere"}}), "/nowhere"),
     "lineage-unreadable": (DONE, lambda lab: lab.proxy.write("/etc/nginx/letsencrypt/live/npm-9/fullchain.pem", "x")
                            or lab.proxy.write("/etc/nginx/letsencrypt/live/npm-9/privkey.pem", "x", 0o600), "npm-9"),
@@ -265,10 +265,10 @@ def test_mailcow_is_missing(journals):
     assert "/opt/elsewhere" in journals.one(journals.mail, "unavailable")["MESSAGE"]
 
 
-def test_text_of_a_peer_is_escaped(journals):
+def test_text_of_a_peer_is_no_record(journals):
     """What answers in the place of the forced command cannot write a record of its own, nor move the cursor."""
-    journals.lab.sshd.authorize(journals.lab.public_key, options=r'restrict,command="printf \"\\033[2J<0>forged\\nMESSAGE=forged\\n\""')
-    assert journals.push() != DONE
+    journals.lab.sshd.authorize(journals.lab.public_key, options=r'restrict,command="printf \"\033[2J<0>forged\nMESSAGE=forged\n\""')
+    assert journals.push() == CONFIG
     records = journals.proxy.records()
-    assert all(record["PRIORITY"] != "0" and record["MESSAGE"] != "forged" and "\x1b" not in record["MESSAGE"] for record in records)
-    assert r"\x1b[2J<0>forged" in journals.one(journals.proxy, "push-failed")["MESSAGE"]
+    assert all(record["PRIORITY"] == ERR and "forged" not in record["MESSAGE"] for record in records if record.get("EVENT") != "alarm")
+    assert "the forced command is missing" in journals.one(journals.proxy, "push-failed")["MESSAGE"]

@@ -121,7 +121,7 @@ static void refuses_bad_values(void **state)
     refused(*state, SOURCE TARGET "[target a/b]\nhost = a\n", ":5: [target a/b]: a name has letters, digits");
     refused(*state, SOURCE TARGET "[target ..]\nhost = a\n", ":5: [target ..]: a name has letters, digits");
     refused(*state, SOURCE TARGET "[targets]\nhost = a\n",
-            ":5: unknown section [targets]; there are [push], [source NAME], [target NAME]");
+            ":5: unknown section [targets]; there are [push], [alarm], [source NAME], [target NAME]");
 }
 
 static void bounds_sources_and_targets(void **state)
