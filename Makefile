@@ -127,22 +127,28 @@ install: all ## install into DESTDIR below PREFIX (/usr/local)
 
 PACKAGES_DEB := debhelper dpkg-dev pkgconf
 
-# Built from a copy; what was said to this make (O=, CFLAGS=) is not for that one.
+PACKAGED := CHANGELOG.md LICENSE Makefile README.md common conf debian deployer docs pusher systemd
+
 .PHONY: deb
 deb: ## build the Debian packages, in build/deb
 	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_DEB))
-	rm -rf $(O)/deb && mkdir -p $(O)/deb/source
-	cp -a CHANGELOG.md LICENSE Makefile README.md common conf debian deployer docs pusher systemd $(O)/deb/source
-	cd $(O)/deb/source && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS -u O \
+	@$(MAKE) $(O)/deb/built
+	@ls $(O)/deb/*.deb
+
+# Built from a copy; what was said to this make (O=, CFLAGS=) is not for that one.
+$(O)/deb/built: $(shell find $(PACKAGED) -type f)
+	rm -rf $(@D) && mkdir -p $(@D)/source
+	cp -a $(PACKAGED) $(@D)/source
+	cd $(@D)/source && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS -u O \
 	    DEB_BUILD_OPTIONS="noautodbgsym parallel=$$(nproc)" dpkg-buildpackage --build=binary --no-sign >../build.log 2>&1 || \
 	    { tail -n 50 ../build.log; exit 1; }
-	rm -rf $(O)/deb/source
-	@ls -l $(O)/deb/*.deb
+	rm -rf $(@D)/source
+	touch $@
 
 # ---- tests; they need root, and install the Debian packages that they need ----
 
 PACKAGES_BUILD := gcc libc6-dev make libssh2-1-dev libssl-dev libsystemd-dev libinih-dev libcurl4-openssl-dev libjansson-dev libseccomp-dev
-PACKAGES_TEST  := clang libclang-rt-dev libcmocka-dev mandoc shellcheck strace systemd valgrind $(shell sed 's/#.*//' tests/lab/packages)
+PACKAGES_TEST  := clang libclang-rt-dev libcmocka-dev lintian mandoc shellcheck strace systemd valgrind $(shell sed 's/#.*//' tests/lab/packages)
 
 # Installs what is missing of the packages named, and asks for nothing when nothing is.
 define install_packages
@@ -155,7 +161,7 @@ endef
 
 .PHONY: packages
 packages: ## install the Debian packages that building and testing need
-	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_TEST))
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_DEB) $(PACKAGES_TEST))
 
 .PHONY: demo
 demo: packages ## start the lab, renew a certificate, push it, show what every port serves

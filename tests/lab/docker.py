@@ -15,23 +15,23 @@ IMAGE = "certsync-lab"
 LOG = "/var/log/dockerd.log"
 
 
-def image(cache: Path) -> Path:
-    """The image's root as a tar file, built when the recipe has changed."""
-    tar = cache / f"image-{hashlib.sha256(RECIPE.read_bytes()).hexdigest()[:16]}.tar"
+def image(cache: Path, recipe: Path = RECIPE) -> Path:
+    """The root that a recipe builds, as a tar file; built when the recipe has changed."""
+    tar = cache / f"image-{hashlib.sha256(recipe.read_bytes()).hexdigest()[:16]}.tar"
     with alone(cache):
         if not tar.exists():
-            build_image(tar)
+            build_image(recipe, tar)
     return tar
 
 
-def build_image(tar: Path) -> None:
+def build_image(recipe: Path, tar: Path) -> None:
     fresh = tar.with_suffix(".new")
     try:
-        subprocess.run([RECIPE, fresh], check=True, capture_output=True, text=True,
+        subprocess.run([recipe, fresh], check=True, capture_output=True, text=True,
                        env=ENVIRONMENT | {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")})
         fresh.rename(tar)
     except subprocess.CalledProcessError as error:
-        raise RuntimeError(f"{RECIPE}: {error.stderr}") from None
+        raise RuntimeError(f"{recipe}: {error.stderr}") from None
     finally:
         fresh.unlink(missing_ok=True)
 

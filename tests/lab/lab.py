@@ -267,14 +267,15 @@ class Lab:
 
     # Between tests
 
-    def reset(self) -> None:
-        """As after the start: the old pair installed and served, no state, default configuration, no deployer."""
+    def reset(self, sshd: bool = True) -> None:
+        """As after the start: the old pair installed and served, no state, default configuration, no deployer. sshd: False
+        where another one has its port."""
         self.stop_deployer()
         self.environment.clear()
         self._remove_state()
         self.mail.path(DEPLOYER_LOG).unlink(missing_ok=True)
         self._configure()
-        if self.sshd.changed():
+        if sshd and self.sshd.changed():
             self.sshd.start()
         if self.docker.process.poll() is not None:
             self.docker.start()

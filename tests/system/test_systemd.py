@@ -1,0 +1,343 @@
+"""The packages on two hosts that boot: installed by apt-get, run by systemd under the units as they are, switched off and
+on, upgraded, purged."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab import mailcow
+from tests.lab.booted import Booted
+from tests.lab.host import wait_for
+from tests.lab.lab import (CACHE, DEPLOY_CONF, DEPLOY_STATE, KEY, KNOWN_HOSTS, LETSENCRYPT, PUSH_CONF, PUSH_STATE, SOCKET, TRUST,
+                           Lab, ini)
+from tests.lab.make import BUILD, make
+from tests.lab.mailcow import HOSTNAME
+from tests.lab.pki import Bundle
+from tests.lab.sshd import AUTHORIZED_KEYS, COMMAND, USER
+from tests.system.checks import assert_deployed, installed_fingerprint
+
+PUSH_TIMER, PUSH_SERVICE = "mailcow-cert-push.timer", "mailcow-cert-push.service"
+DEPLOY_SOCKET, DEPLOY_SERVICE = "mailcow-cert-deploy.socket", "mailcow-cert-deploy.service"
+RECONCILE_TIMER, RECOVER_SERVICE = "mailcow-cert-reconcile.timer", "mailcow-cert-recover.service"
+SSHD_DROP_IN = "/etc/ssh/sshd_config.d/mailcow-certsync.conf"
+# The schedule is the test's, so that nobody waits for an hour; nothing else of the units is.
+AT_ONCE = "[Timer]\nRandomizedDelaySec=0\nAccuracySec=1s\n"
+EVERY_SECOND = f"{AT_ONCE}OnCalendar=\nOnCalendar=*:*:*\n"
+
+
+class Pair:
+    """The lab's hosts booted: proxy with the pusher's package, mail with the deployer's."""
+
+    def __init__(self, lab: Lab, packages: dict[str, Path]):
+        self.lab, self.packages = lab, packages
+        self.proxy = Booted(lab.proxy, CACHE, "/etc/nginx")
+        self.mail = Booted(lab.mail, CACHE, mailcow.PATH, "/run/docker.sock")
+        self.hosts = (self.proxy, self.mail)
+        for host in self.hosts:
+            host.write("/etc/hosts", lab.mail.read("/etc/hosts"))
+            host.boot()
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.close()
+
+    @property
+    def installed(self) -> bool:
+        return self.proxy.exists(PUSH_CONF) and self.mail.exists(DEPLOY_CONF)
+
+    def install(self) -> None:
+        self.proxy.install(self.packages["mailcow-cert-push"])
+        self.mail.install(self.packages["mailcow-cert-deploy"])
+
+    def enrol(self) -> None:
+        """What enrolment does, by hand."""
+        self.proxy.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY])
+        public = self.proxy.read(f"{KEY}.pub").strip()
+        host_key = " ".join(self.mail.read("/etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
+        self.proxy.write(KNOWN_HOSTS, f"{HOSTNAME} {host_key}\n")
+        self.proxy.write(PUSH_CONF, ini({"source npm": {"path": f"{LETSENCRYPT}/live"}, "target mailcow": {"host": HOSTNAME}}))
+        self.mail.write(TRUST, self.lab.ca.root.pem)
+        self.mail.write(DEPLOY_CONF, ini({"deploy": {"trust": TRUST}}))
+        self.mail.write(AUTHORIZED_KEYS, f'restrict,command="{COMMAND}" {public}\n')
+        documents = "/usr/share/doc/mailcow-cert-deploy/sshd_config.d/mailcow-certsync.conf"
+        # Where PAM does not look at the account, sshd does: a locked one would be refused.
+        self.mail.write(SSHD_DROP_IN, "UsePAM no\n" + self.mail.read(documents))
+        self.mail.run(["sshd", "-t"])
+        self.mail.systemctl("reload", "ssh.service")
+
+    def reset(self) -> None:
+        """As after installation and enrolment: the old pair served, no state."""
+        for host in self.hosts:
+            if not host.is_on:
+                host.boot()
+        if not self.installed:
+            self.install()
+            self.enrol()
+        for host, units in ((self.proxy, (PUSH_TIMER, PUSH_SERVICE)), (self.mail, (DEPLOY_SERVICE,))):
+            host.systemctl("stop", *units)
+            host.run(["systemctl", "reset-failed"])
+            host.run(["sh", "-c", "rm -rf /etc/systemd/system/mailcow-cert-*.d"])
+            host.systemctl("daemon-reload")
+        for host, state in ((self.proxy, PUSH_STATE), (self.mail, DEPLOY_STATE)):
+            shutil.rmtree(host.path(state), ignore_errors=True)
+        self.lab.reset(sshd=False)
+        self.proxy.systemctl("start", PUSH_TIMER)
+
+    def push(self) -> str:
+        """A pass as the timer starts it; the unit's result."""
+        self.proxy.systemctl("start", PUSH_SERVICE, check=False)
+        return self.proxy.property(PUSH_SERVICE, "Result")
+
+    def is_deployed(self, bundle: Bundle) -> bool:
+        return self.lab.mailcow.installed() == (bundle.fullchain, bundle.key) and \
+            set(self.lab.served_everywhere().values()) == {bundle.fingerprint}
+
+
+@pytest.fixture(scope="module")
+def packages() -> dict[str, Path]:
+    make("deb")
+    return {path.name.split("_")[0]: path for path in (BUILD / "deb").glob("*.deb")}
+
+
+@pytest.fixture(scope="module")
+def hosts(session_lab: Lab, packages):
+    session_lab.reset()
+    session_lab.sshd.stop()
+    pair = Pair(session_lab, packages)
+    yield pair
+    pair.close()
+
+
+@pytest.fixture
+def pair(hosts: Pair):
+    hosts.reset()
+    hosts.since = {host: host.run(["date", "+@%s"]).stdout.strip() for host in hosts.hosts}
+    return hosts
+
+
+def errors(pair: Pair) -> str:
+    """What the units wrote with priority err or worse, and what was said of them."""
+    return "".join(host.journal(f"--since={pair.since[host]}", "--priority=err", "--unit=mailcow-cert-*") for host in pair.hosts)
+
+
+def test_lintian_finds_nothing(packages):
+    result = subprocess.run(["lintian", "--allow-root", "--fail-on=error,warning", *packages.values()], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_after_installation_everything_waits(hosts):
+    """On hosts where nobody has configured anything."""
+    for host, package in zip(hosts.hosts, ("mailcow-cert-push", "mailcow-cert-deploy")):
+        host.purge(package)
+        host.install(hosts.packages[package])
+    assert hosts.proxy.property(PUSH_TIMER, "ActiveState") == "active"
+    assert hosts.proxy.property(PUSH_TIMER, "UnitFileState") == "enabled"
+    assert hosts.push() == "exec-condition", "nothing is configured: quiet"
+    assert hosts.proxy.property(PUSH_SERVICE, "ActiveState") == "inactive"
+    for unit in (DEPLOY_SOCKET, RECONCILE_TIMER):
+        assert hosts.mail.property(unit, "ActiveState") == "active"
+    for unit in (DEPLOY_SOCKET, RECONCILE_TIMER, RECOVER_SERVICE):
+        assert hosts.mail.property(unit, "UnitFileState") == "enabled"
+    assert hosts.mail.run(["getent", "shadow", USER]).stdout.split(":")[1] == "*"
+    for host in hosts.hosts:
+        assert host.systemctl("list-units", "--failed", "--plain", "--no-legend") == ""
+        host.purge("mailcow-cert-push", "mailcow-cert-deploy")
+
+
+def test_a_renewal_arrives_by_the_timer(pair):
+    pair.proxy.drop_in(PUSH_TIMER, EVERY_SECOND)
+    new = pair.lab.renew()
+    assert os.stat(pair.lab.proxy.path(f"{LETSENCRYPT}/live")).st_mode & 0o077 == 0, "only root reads the lineages"
+    pair.proxy.systemctl("restart", PUSH_TIMER)
+    wait_for(lambda: pair.is_deployed(new), "the new pair on every port", 60)
+    wait_for(lambda: pair.proxy.property(PUSH_SERVICE, "ActiveState") == "inactive", "end of the pass")
+    assert pair.proxy.property(PUSH_SERVICE, "Result") == "success"
+    pair.proxy.systemctl("stop", PUSH_TIMER)
+    records = pair.proxy.journal(f"--since={pair.since[pair.proxy]}", "--unit", PUSH_SERVICE, "--output=cat", "--output-fields=MESSAGE")
+    assert f"deployed {new.fingerprint}" in records
+    assert errors(pair) == ""
+
+
+def test_who_runs_it(pair):
+    """The pusher has its user and one capability, what it writes is its user's; the daemon has no more than its unit says."""
+    pair.proxy.drop_in(PUSH_SERVICE, "[Service]\nExecStartPost=/bin/cat /proc/self/status\n")
+    pair.lab.renew()
+    assert pair.push() == "success"
+    status = pair.proxy.journal(f"--since={pair.since[pair.proxy]}", "--unit", PUSH_SERVICE, "--output=cat")
+    uid = pair.proxy.run(["id", "-u", "certsync-push"]).stdout.strip()
+    assert re.search(rf"^Uid:\s+{uid}\s+{uid}\s", status, re.MULTILINE)
+    assert re.search(r"^CapEff:\s+0000000000000004$", status, re.MULTILINE)
+    owners = pair.proxy.run(["find", PUSH_STATE, "-printf", "%u %m %P\n"]).stdout.splitlines()
+    assert sorted(owners) == ["certsync-push 600 mailcow.json", "certsync-push 700 "]
+    pid = pair.mail.property(DEPLOY_SERVICE, "MainPID")
+    assert re.search(r"^CapEff:\s+00000000000000cb$", pair.mail.read(f"/proc/{pid}/status"), re.MULTILINE)
+
+
+def test_who_types_it_disturbs_no_timer(pair):
+    """root's own pass, before the first one of the timer and after it."""
+    new = pair.lab.renew()
+    assert pair.proxy.run(["mailcow-cert-push"], timeout=120).returncode == 0
+    assert pair.push() == "success"
+    assert_deployed(pair.lab, new)
+    newer = pair.lab.renew()
+    assert pair.proxy.run(["mailcow-cert-push", "--force"], timeout=120).returncode == 0
+    assert pair.push() == "success"
+    assert_deployed(pair.lab, newer)
+    assert errors(pair) == ""
+
+
+def test_every_operator_command_works_under_the_units(pair):
+    new = pair.lab.renew()
+    assert pair.push() == "success"
+    pair.mail.systemctl("start", "mailcow-cert-reconcile.service")
+    assert pair.mail.property("mailcow-cert-reconcile.service", "Result") == "success"
+    pair.mail.systemctl("start", RECOVER_SERVICE)
+    assert new.fingerprint in pair.mail.run(["mailcow-cert-deploy", "status"]).stdout
+    check = pair.mail.run(["mailcow-cert-deploy", "check"], check=False)
+    assert "refuse" not in check.stdout + check.stderr
+    assert errors(pair) == ""
+
+
+def test_sni_folders_are_written_under_the_unit(pair):
+    """The services' own configuration lies in other folders than the pair."""
+    pair.mail.write(DEPLOY_CONF, ini({"deploy": {"trust": TRUST}, "sni shop": {"domains": "cloud.example.org"}}))
+    assert pair.push() == "success"
+    served = pair.lab.served(993, servername="cloud.example.org")
+    assert served not in (None, pair.lab.old.fingerprint)
+    assert pair.lab.mail.exists(f"{mailcow.PATH}/data/conf/dovecot/sni.conf")
+    pair.mail.write(DEPLOY_CONF, ini({"deploy": {"trust": TRUST}}))
+    pair.mail.systemctl("stop", DEPLOY_SERVICE)
+    pair.mail.run(["mailcow-cert-deploy", "remove", "shop"], timeout=120)
+    assert errors(pair) == ""
+
+
+def test_mailcows_update_is_seen_under_the_unit(pair):
+    """Its working directory is hidden from a daemon without CAP_SYS_PTRACE."""
+    pair.mail.write(f"{mailcow.PATH}/update.sh", "read line\n", 0o755)
+    update = pair.mail.popen(["sh", "-c", f"cd {mailcow.PATH} && exec sh ./update.sh"], stdin=subprocess.PIPE)
+    try:
+        check = wait_for(lambda: "update.sh" in (r := pair.mail.run(["mailcow-cert-deploy", "check"], check=False)).stdout + r.stderr
+                         and r, "the finding")
+        assert "later" in check.stdout + check.stderr
+    finally:
+        update.stop()
+        pair.lab.mail.path(f"{mailcow.PATH}/update.sh").unlink()
+
+
+def test_the_daemon_says_what_it_does_and_lives(pair):
+    pair.mail.drop_in(DEPLOY_SERVICE, "[Service]\nWatchdogSec=2s\n")
+    assert pair.push() == "success"
+    pid = pair.mail.property(DEPLOY_SERVICE, "MainPID")
+    wait_for(lambda: pair.mail.property(DEPLOY_SERVICE, "StatusText").startswith("Idle since "), "status")
+    with pair.mail.popen(["sh", "-c", f"exec 3<>/dev/null; sleep 4 | {COMMAND} | cat"], user=USER, stdout=subprocess.PIPE) as relay:
+        wait_for(lambda: pair.mail.property(DEPLOY_SERVICE, "StatusText").startswith("Sessions: 1 of pushers"), "status")
+        relay.wait(30)
+    assert pair.mail.property(DEPLOY_SERVICE, "MainPID") == pid, "as long as it lives"
+    pair.mail.run(["kill", "-STOP", pid])
+    wait_for(lambda: pair.mail.property(DEPLOY_SERVICE, "MainPID") not in (pid, "0"), "a daemon that does not hang", 20)
+    assert pair.mail.property(DEPLOY_SERVICE, "NRestarts") == "1"
+
+
+def test_no_limit_of_starts_wedges_the_socket(pair):
+    """More starts in a row than systemd takes by default (5 in 10 s)."""
+    for _ in range(7):
+        pair.mail.run(["mailcow-cert-deploy", "status"], check=False, timeout=30)
+        pair.mail.systemctl("kill", "--signal=KILL", DEPLOY_SERVICE, check=False)
+    assert pair.mail.property(DEPLOY_SOCKET, "ActiveState") == "active"
+    pair.lab.renew()
+    assert pair.push() == "success"
+
+
+def test_what_was_missed_while_it_was_off_is_caught_up(pair):
+    """The hour struck while the proxy host was off: Persistent=."""
+    pair.proxy.drop_in(PUSH_TIMER, AT_ONCE)
+    assert pair.push() == "success"
+    pair.proxy.power_off()
+    new = pair.lab.renew()
+    stamp = pair.proxy.path(f"/var/lib/systemd/timers/stamp-{PUSH_TIMER}")
+    os.utime(stamp, (stamp.stat().st_mtime - 7200,) * 2)
+    pair.proxy.boot()
+    wait_for(lambda: pair.is_deployed(new), "the new pair on every port", 60)
+
+
+def test_half_a_pair_is_whole_before_docker_starts(pair):
+    """The power failed between the two renames; docker.service, here a stand-in, shows what its containers would have read."""
+    new = pair.lab.renew()
+    assert pair.push() == "success"
+    generation = os.path.basename(max(pair.mail.path(f"{DEPLOY_STATE}/wants/primary").glob("2*"), key=lambda p: p.name))
+    show = f"for f in cert key; do sha256sum {mailcow.SSL}/$f.pem; done > /var/seen"
+    pair.mail.write("/etc/systemd/system/docker.service", f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c '{show}'\n"
+                                                          "[Install]\nWantedBy=multi-user.target\n")
+    pair.mail.systemctl("enable", "docker.service")
+    try:
+        pair.mail.cut_power()
+        (pair.mail.path(DEPLOY_STATE) / "intent.json").write_text(
+            f'{{"want": "primary", "generation": "{generation}", "makes_folder": false}}')
+        pair.lab.mail.write(f"{mailcow.SSL}/cert.pem", pair.lab.old.fullchain)
+        pair.lab.mail.write(f"{mailcow.SSL}/.cert.pem.certsync", new.fullchain)
+        pair.mail.boot()
+        seen = pair.mail.read("/var/seen")
+        assert installed_fingerprint(pair.lab) == new.fingerprint
+        assert seen == pair.mail.run(["sh", "-c", f"sha256sum {mailcow.SSL}/cert.pem {mailcow.SSL}/key.pem"]).stdout
+        assert pair.mail.property(RECOVER_SERVICE, "Result") == "success"
+    finally:
+        pair.mail.systemctl("disable", "docker.service")
+        pair.mail.path("/etc/systemd/system/docker.service").unlink()
+
+
+def of_next_version(package: Path, folder: Path) -> Path:
+    """The same package, one revision later."""
+    tree = folder / package.stem
+    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"^Version: .*$", r"\g<0>.1", control.read_text(), flags=re.MULTILINE))
+    return Path(subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, folder], check=True, capture_output=True,
+                               text=True).stdout.split("'")[3])
+
+
+def test_an_upgrade_keeps_state_and_configuration(pair, tmp_path):
+    new = pair.lab.renew()
+    assert pair.push() == "success"
+    kept = {host: {path: host.read_bytes(path) for path in paths} for host, paths in (
+        (pair.proxy, (PUSH_CONF, KEY, KNOWN_HOSTS, f"{PUSH_STATE}/mailcow.json")),
+        (pair.mail, (DEPLOY_CONF, AUTHORIZED_KEYS, SSHD_DROP_IN, f"{DEPLOY_STATE}/wants/primary/record.json")))}
+    for host, package in zip(pair.hosts, ("mailcow-cert-push", "mailcow-cert-deploy")):
+        upgraded = of_next_version(pair.packages[package], tmp_path)
+        host.install(upgraded)
+        assert host.run(["dpkg-query", "--show", "--showformat=${Version}", package]).stdout.endswith(".1")
+        assert {path: host.read_bytes(path) for path in kept[host]} == kept[host]
+    for host, unit in ((pair.proxy, PUSH_TIMER), (pair.mail, DEPLOY_SOCKET), (pair.mail, RECONCILE_TIMER)):
+        assert host.property(unit, "ActiveState") == "active"
+    assert pair.push() == "success"
+    assert_deployed(pair.lab, new)
+    assert errors(pair) == ""
+
+
+def everything(host: Booted) -> set[str]:
+    """Its files, but for what dpkg and systemd write about any package."""
+    return set(host.run(["find", "/etc", "/usr", "/var", "/run/mailcow-cert-deploy", "(", "-path", "/var/log", "-o", "-path", "/var/cache", "-o",
+                         "-path", "/var/lib/dpkg", "-o", "-path", "/var/lib/apt", "-o", "-path", "/var/tmp", ")", "-prune", "-o",
+                         "-print"], check=False).stdout.splitlines())
+
+
+def test_a_purge_leaves_nothing(pair):
+    """Both packages on one host first: each purge takes what is its own."""
+    pair.lab.renew()
+    assert pair.push() == "success"
+    pair.mail.install(pair.packages["mailcow-cert-push"])
+    for host in pair.hosts:
+        host.purge("mailcow-cert-push")
+    assert pair.mail.exists(DEPLOY_CONF) and pair.mail.exists(TRUST) and not pair.mail.exists(PUSH_CONF)
+    assert pair.mail.run(["mailcow-cert-deploy", "status"]).returncode == 0
+    pair.mail.purge("mailcow-cert-deploy")
+    for host in pair.hosts:
+        left = {path for path in everything(host) if re.search("mailcow|certsync|cert-", path)}
+        assert {path for path in left if not path.startswith(mailcow.PATH)} == set()
+        assert host.systemctl("list-units", "--all", "--plain", "--no-legend", "mailcow-*") == ""
+        assert not host.exists(SOCKET)
+    assert pair.mail.run(["sshd", "-T", "-C", f"user={USER},host=h,addr=192.0.2.1"]).stdout.count("forcecommand none") == 1
