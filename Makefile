@@ -31,7 +31,7 @@ CPPALL   := -std=gnu11 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -I. $(CPPFLAGS)
 CALL      = $(CPPALL) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS) -MMD -MP
 LDALL     = $(SANFLAGS) -pie -Wl,-z,relro,-z,now,--as-needed $(LDFLAGS)
 
-MAINS    := pusher/main.c pusher/worker.c deployer/main.c deployer/receive.c
+MAINS    := pusher/main.c pusher/worker.c pusher/watcher.c deployer/main.c deployer/receive.c
 COMMON   := $(filter-out $(MAINS),$(wildcard common/*.c))
 PUSHER   := $(filter-out $(MAINS),$(wildcard pusher/*.c))
 DEPLOYER := $(filter-out $(MAINS),$(wildcard deployer/*.c))
@@ -45,11 +45,12 @@ LIBS_DEPLOYER := -lssl -lcurl
 
 PUSH    := $(O)/mailcow-cert-push
 WORKER  := $(O)/mailcow-cert-push-worker
+WATCH   := $(O)/mailcow-cert-push-watch
 DEPLOY  := $(O)/mailcow-cert-deploy
 RECEIVE := $(O)/mailcow-cert-receive
 
 .PHONY: all
-all: $(PUSH) $(WORKER) $(DEPLOY) $(RECEIVE) ## build the programs (the default)
+all: $(PUSH) $(WORKER) $(WATCH) $(DEPLOY) $(RECEIVE) ## build the programs (the default)
 
 # A pass that has nothing to do loads no more than it needs.
 $(PUSH): $(call obj,$(addprefix pusher/,main.c arguments.c lineage.c push_alarms.c push_conf.c state.c unchanged.c)) $(O)/common.a
@@ -57,6 +58,10 @@ $(PUSH): $(call obj,$(addprefix pusher/,main.c arguments.c lineage.c push_alarms
 
 $(WORKER): $(O)/pusher/worker.o $(call obj,$(PUSHER)) $(O)/common.a
 	$(CC) $(LDALL) -o $@ $^ $(LIBS_PUSHER) $(LIBS_COMMON)
+
+# What stays resident holds neither cryptography nor SSH.
+$(WATCH): $(call obj,$(addprefix pusher/,watcher.c arguments.c push_conf.c resident.c watch.c)) $(O)/common.a
+	$(CC) $(LDALL) -o $@ $^ -linih -ljansson -lsystemd
 
 $(DEPLOY): $(O)/deployer/main.o $(call obj,$(DEPLOYER)) $(O)/common.a
 	$(CC) $(LDALL) -o $@ $^ $(LIBS_DEPLOYER) $(LIBS_COMMON)
@@ -108,6 +113,7 @@ $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/replay.o $(O)/tests/fuzz/fuzz_%.o $(FU
 install: all ## install into DESTDIR below PREFIX (/usr/local)
 	install -D -m 755 $(PUSH) $(DESTDIR)$(BINDIR)/mailcow-cert-push
 	install -D -m 755 $(WORKER) $(DESTDIR)$(LIBEXECDIR)/mailcow-cert-push-worker
+	install -D -m 755 $(WATCH) $(DESTDIR)$(LIBEXECDIR)/mailcow-cert-push-watch
 	install -D -m 755 $(DEPLOY) $(DESTDIR)$(SBINDIR)/mailcow-cert-deploy
 	install -D -m 755 $(RECEIVE) $(DESTDIR)$(LIBEXECDIR)/mailcow-cert-receive
 	$(call install_text,$(wildcard docs/man/*.8),$(MANDIR)/man8)
@@ -122,6 +128,8 @@ install: all ## install into DESTDIR below PREFIX (/usr/local)
 	install -D -m 644 conf/bash-completion/mailcow-certsync $(DESTDIR)$(COMPLETION)/mailcow-cert-push
 	install -D -m 644 conf/bash-completion/mailcow-certsync $(DESTDIR)$(COMPLETION)/mailcow-cert-deploy
 	$(call install_text,$(wildcard conf/sshd_config.d/*.conf),$(DATADIR)/sshd_config.d)
+	$(call install_text,conf/renewal-hooks/deploy/mailcow-cert-push,$(DATADIR)/renewal-hooks/deploy)
+	chmod 755 $(DESTDIR)$(DATADIR)/renewal-hooks/deploy/mailcow-cert-push
 
 # ---- Debian packages ----
 
@@ -178,7 +186,7 @@ test: packages ## everything: both compilers, unit tests under sanitizers, syste
 lint: ## build with gcc and clang, warnings being errors
 	$(MAKE) O=$(O)/gcc CC=gcc CFLAGS='-O2 -g -Werror' all
 	$(MAKE) O=$(O)/clang CC=clang CFLAGS='-O2 -g -Werror' all
-	shellcheck .ci/run conf/bash-completion/* systemd/mailcow-cert-alert
+	shellcheck .ci/run conf/bash-completion/* systemd/mailcow-cert-alert conf/renewal-hooks/deploy/*
 
 UNIT_O    := $(O)/unit
 UNIT_RUNS := $(patsubst tests/unit/%.c,$(UNIT_O)/tests/unit/%.run,$(UNIT))

@@ -10,6 +10,8 @@ int arguments_parse(int argc, char **argv, struct arguments *out, struct error *
     const struct option_command commands[] = {
         [COMMAND_RUN] = {"run", "one pass: push what changed, wait for the verdict", NULL, NULL},
         [COMMAND_STATUS] = {"status", "what the last verdicts said, without asking anybody", NULL, NULL},
+        [COMMAND_WATCH] = {"watch", "stay, and run a pass whenever a lineage changes, and every hour", NULL,
+                           NULL},
         [COMMAND_CHECK] = {"check", "what keeps certificates from arriving, or will; changes nothing", NULL,
                            NULL},
         [COMMAND_ENROLL] = {"enroll", "introduce this host to a mail host", "HOST", &a->host},
@@ -30,7 +32,7 @@ int arguments_parse(int argc, char **argv, struct arguments *out, struct error *
         {"remove", 0, NULL, "forget the mail host: its target, its pinned key", &a->remove, NULL,
          1 << COMMAND_ENROLL},
         {"config", 'c', "FILE", "instead of " PUSH_CONF_PATH, NULL, &a->config, 0},
-        {"json", 0, NULL, "one machine-readable object on stdout", &a->json, NULL, 0},
+        {"json", 0, NULL, "one machine-readable object on stdout", &a->json, NULL, ~(1U << COMMAND_WATCH)},
         {"verbose", 'v', NULL, "every step, also where nobody watches", &a->verbose, NULL, 0},
         {"quiet", 'q', NULL, "nothing but errors", &a->quiet, NULL, 0},
     };

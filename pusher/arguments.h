@@ -11,6 +11,7 @@
 enum arguments_command {
     COMMAND_RUN,
     COMMAND_STATUS,
+    COMMAND_WATCH,
     COMMAND_CHECK,
     COMMAND_ENROLL
 };

@@ -1,13 +1,20 @@
 #include "pusher/candidate.h"
+#include "common/clock.h"
 #include "common/file.h"
 #include "common/text.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #define LOAD_TRIES    20
 #define LOAD_PAUSE_MS 100
+
+#define SETTLE_S       10    /* after a change, a pair that does not match may be completed yet */
+#define SETTLE_LATE_MS 60000 /* then a pass goes on, whatever changes */
 
 static int parse_cert(struct lineage *lineage, struct error *err)
 {
@@ -104,6 +111,54 @@ static int try_load(const struct lineage *lineage, struct secret *bundle, struct
     if (secret_append(bundle, "\n", 1) < 0 || secret_append(bundle, key.data, key.len) < 0)
         return error_set(err, E_FAILED, "certificates and key take more than %zu bytes", bundle->max);
     return cert_parse(bundle->data, bundle->len, CERT_KEY_REQUIRED, out_cert, err);
+}
+
+/* Seconds since either file has changed; a clock that was set back makes it long ago. */
+static time_t age(const struct lineage *lineage)
+{
+    struct stat cert, key;
+    time_t now = time(NULL);
+    if (stat(lineage->cert_path, &cert) < 0 || stat(lineage->key_path, &key) < 0)
+        return SETTLE_S;
+    time_t last = cert.st_ctime > key.st_ctime ? cert.st_ctime : key.st_ctime;
+    return last > now ? SETTLE_S : now - last;
+}
+
+static bool is_torn(const struct lineage *lineage)
+{
+    AUTO_SECRET struct secret bundle = SECRET(SECRET_MAX);
+    AUTO_CERT struct cert *c = NULL;
+    struct error ignored;
+    return try_load(lineage, &bundle, &c, &ignored) > 0;
+}
+
+static bool is_any_torn(const struct lineage_list *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (age(&l->list[i]) < SETTLE_S && is_torn(&l->list[i]))
+            return true;
+    return false;
+}
+
+static void settle(const struct lineage_list *l)
+{
+    int64_t deadline = clock_ms() + SETTLE_LATE_MS;
+    while (clock_left_ms(deadline) && is_any_torn(l))
+        poll(NULL, 0, LOAD_PAUSE_MS);
+}
+
+void candidate_settle(const struct lineage_list *l)
+{
+    bool is_recent = false;
+    for (size_t i = 0; i < l->count; i++)
+        is_recent = is_recent || age(&l->list[i]) < SETTLE_S;
+    pid_t pid = is_recent ? fork() : -1;
+    if (pid == 0) {
+        settle(l);
+        _exit(0);
+    }
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
 }
 
 int candidate_load(const struct lineage *lineage, struct secret *out_bundle, struct cert **out_cert,

@@ -20,6 +20,12 @@ const struct lineage *candidate_choose(const struct lineage_list *l, const struc
                                        struct error *err);
 
 /*
+ * Waits while a pair does not match of which a file changed less than ten seconds ago: it is in the midst of
+ * a renewal. The lineages are to be looked for again then. A process of its own reads the keys.
+ */
+void candidate_settle(const struct lineage_list *l);
+
+/*
  * Reads certificate and key of a lineage as one consistent pair: certbot moves its symbolic links one after
  * another, so a pair that does not match is read again for a while. out_bundle (at most SECRET_MAX bytes):
  * certificates, then key; out_cert: what was read, which may be younger than lineage->cert.

@@ -2,7 +2,7 @@
  * mailcow-cert-push: the pass that a timer runs, and that nearly always has nothing to do. That much is found
  * out here, with no library but those of the configuration and the state; for all else the process becomes
  * mailcow-cert-push-worker, whose libraries (libssh2, OpenSSL, libsystemd) take longer to load than the
- * answer takes.
+ * answer takes; or mailcow-cert-push-watch.
  */
 #include "common/libexec.h"
 #include "pusher/arguments.h"
@@ -13,11 +13,12 @@
 #include <string.h>
 
 #define WORKER "mailcow-cert-push-worker"
+#define WATCH  "mailcow-cert-push-watch"
 
-static int become_worker(char **argv, struct error *err)
+static int become(const char *program, char **argv, struct error *err)
 {
     char path[PATH_MAX];
-    int rc = libexec_path(path, sizeof path, WORKER, err);
+    int rc = libexec_path(path, sizeof path, program, err);
     if (rc)
         return rc;
     execv(path, argv);
@@ -58,7 +59,7 @@ static int run(const struct arguments *a, struct state *states, struct report *r
     AUTO_PUSH_CONF struct push_conf conf = {0};
     struct error why;
     if (a->command != COMMAND_RUN && a->command != COMMAND_STATUS)
-        return become_worker(argv, err);
+        return become(a->command == COMMAND_WATCH ? WATCH : WORKER, argv, err);
     int rc = arguments_configure(a, &conf, err);
     if (rc < 0)
         return rc;
@@ -72,7 +73,7 @@ static int run(const struct arguments *a, struct state *states, struct report *r
     }
     bool quiet = a->target || push_alarms_quiet(&conf, states, state_fd);
     if (a->command == COMMAND_RUN && !(quiet && is_all_unchanged(a, &conf, states)))
-        return become_worker(argv, err);
+        return become(WORKER, argv, err);
     report_all(a, &conf, states, report);
     return 0;
 }
@@ -93,7 +94,7 @@ int main(int argc, char **argv)
     if (!rc)
         rc = run(&a, states, report, argv, &err);
     if (rc < 0 && report && a.command == COMMAND_RUN) /* which has the journal's fields to tell it with */
-        become_worker(argv, &(struct error){0});
+        become(WORKER, argv, &(struct error){0});
     if (rc < 0 && report)
         report_failure(report, &err);
     for (size_t i = 0; i < PUSH_CONF_MAX_TARGETS; i++)

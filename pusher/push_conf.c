@@ -16,6 +16,11 @@ static const struct conf_key push_keys[] = {
      .offset = AT(push_conf, verify_every),
      .min = 60,
      .max = 31536000},
+    {.name = "watch_every",
+     .type = CONF_DURATION,
+     .offset = AT(push_conf, watch_every),
+     .min = 10,
+     .max = 86400},
 };
 static const struct conf_key source_keys[] = {
     {.name = "path", .type = CONF_PATH, .offset = AT(source, path)},
@@ -109,7 +114,7 @@ static void check_targets(const struct push_conf *s, const char *path, struct pr
 
 static int set_defaults(struct push_conf *out)
 {
-    *out = (struct push_conf){.verify_every = 86400, .alarm = alarm_conf_defaults};
+    *out = (struct push_conf){.verify_every = 86400, .watch_every = 3600, .alarm = alarm_conf_defaults};
     out->alarm.contact = -1;
     return conf_set_string(&out->state, "/var/lib/mailcow-cert-push");
 }

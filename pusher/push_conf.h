@@ -30,6 +30,7 @@ struct target {
 struct push_conf {
     char *state;
     int64_t verify_every; /* seconds */
+    int64_t watch_every;  /* seconds between the passes of `watch` */
     struct alarm_conf alarm;
     struct source sources[PUSH_CONF_MAX_SOURCES];
     size_t source_count;

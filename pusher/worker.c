@@ -2,20 +2,50 @@
 #include "common/journal.h"
 #include "common/process.h"
 #include "pusher/arguments.h"
+#include "pusher/candidate.h"
 #include "pusher/check.h"
 #include "pusher/enroll.h"
 #include "pusher/pass.h"
 #include "pusher/pass_alarms.h"
 #include "pusher/state.h"
 
+#include <string.h>
+
+#define ROUNDS 3
+
+/* What is being renewed at this moment is waited for. */
+static int scan_settled(const struct push_conf *conf, struct lineage_list *out, struct report *report)
+{
+    AUTO_LINEAGES struct lineage_list first = {0};
+    lineage_scan(conf, &first, NULL);
+    candidate_settle(&first);
+    return lineage_scan(conf, out, report);
+}
+
+static bool is_same(const struct lineage_list *a, const struct lineage_list *b)
+{
+    for (size_t i = 0; i < a->count && i < b->count; i++)
+        if (strcmp(a->list[i].signature, b->list[i].signature) != 0)
+            return false;
+    return a->count == b->count;
+}
+
+static bool has_changed(const struct push_conf *conf, const struct lineage_list *before)
+{
+    AUTO_LINEAGES struct lineage_list now = {0};
+    lineage_scan(conf, &now, NULL);
+    return !is_same(before, &now);
+}
+
+/* out_changed: whether a lineage is not as it was at the beginning. */
 static int push_all(const struct arguments *a, const struct push_conf *conf, int state_fd,
-                    struct report *report, struct error *err)
+                    struct report *report, bool *out_changed, struct error *err)
 {
     AUTO_LINEAGES struct lineage_list lineages = {0};
     AUTO_FREE struct pass_result *results = calloc(conf->target_count + 1, sizeof *results);
     if (!results)
         return error_memory(err);
-    int scanned = lineage_scan(conf, &lineages, report), worst = scanned;
+    int scanned = scan_settled(conf, &lineages, report), worst = scanned;
     for (size_t i = 0; i < conf->target_count; i++) {
         const struct pass_opts opts = {
             .failure = &results[i].failure,
@@ -30,7 +60,9 @@ static int push_all(const struct arguments *a, const struct push_conf *conf, int
         if (arguments_select(a, opts.target))
             worst = error_worse(worst, results[i].rc = pass_run(&opts));
     }
-    if (a->dry_run || a->target) /* what concerns the others cannot be said */
+    *out_changed = has_changed(conf, &lineages);
+    if (a->dry_run || a->target ||
+        *out_changed) /* what concerns the others, or what is new, cannot be said */
         return worst;
     const struct pass_alarms_opts alarms = {.conf = conf,
                                             .lineages = &lineages,
@@ -49,7 +81,16 @@ static int push(const struct arguments *a, struct report *report, struct error *
     if (rc < 0)
         return rc;
     AUTO_CLOSE int state_fd = state_open(conf.state, true, err);
-    return state_fd < 0 ? state_fd : push_all(a, &conf, state_fd, report, err);
+    if (state_fd < 0)
+        return state_fd;
+    /* systemd starts no second pass while one runs: what was renewed meanwhile is this one's. */
+    struct arguments again = *a;
+    bool changed = true;
+    for (int round = 0; changed && round < ROUNDS; round++) {
+        rc = push_all(&again, &conf, state_fd, report, &changed, err);
+        again.force = false;
+    }
+    return rc;
 }
 
 static int run(const struct arguments *a, struct report *report, struct error *err)

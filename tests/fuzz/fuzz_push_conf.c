@@ -35,7 +35,8 @@ static bool is_path(const char *text)
 
 static void check_bounds(const struct push_conf *c)
 {
-    CHECK(is_path(c->state) && c->verify_every >= 60 && c->verify_every <= 31536000);
+    CHECK(is_path(c->state) && c->verify_every >= 60 && c->verify_every <= 31536000 && c->watch_every >= 10 &&
+          c->watch_every <= 86400);
     CHECK(c->source_count >= 1 && c->source_count <= PUSH_CONF_MAX_SOURCES);
     CHECK(c->target_count >= 1 && c->target_count <= PUSH_CONF_MAX_TARGETS);
     for (size_t i = 0; i < c->source_count; i++) {
@@ -66,7 +67,8 @@ static char *write_conf(const struct push_conf *c)
     char *text = NULL;
     size_t len;
     FILE *f = open_memstream(&text, &len);
-    fprintf(f, "[push]\nstate=%s\nverify_every=%lld\n", c->state, (long long)c->verify_every);
+    fprintf(f, "[push]\nstate=%s\nverify_every=%lld\nwatch_every=%lld\n", c->state,
+            (long long)c->verify_every, (long long)c->watch_every);
     for (size_t i = 0; i < c->source_count; i++) {
         fprintf(f, "[source %s]\n", c->sources[i].name);
         write_key(f, "path", c->sources[i].path);

@@ -247,7 +247,7 @@ def test_units_verify(tmp_path):
 
 def test_units_call_commands_that_exist(build):
     called = re.findall(r"^ExecStart=@s?bindir@/(\S+) (\w+)$", "\n".join((SYSTEMD / n).read_text() for n in UNITS), re.MULTILINE)
-    assert len(called) == 4
+    assert len(called) == 5
     for program, command in called:
         assert command in help_of(build, program)["commands"]
 

@@ -473,6 +473,31 @@ static void waits_for_a_renewal_to_be_whole(void **state)
     assert_string_not_equal(cert_info(c)->fingerprint, cert_info(s.list.list[0].cert)->fingerprint);
 }
 
+/* Longer than a session waits for a pair, and no longer than is needed. */
+static void settles_before_a_session(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_SCAN struct scan s = {0};
+    make_live(d);
+    scan_folder(&s, d, "live");
+    int64_t start = clock_ms();
+    candidate_settle(&s.list);
+    assert_true(clock_ms() - start < 5000); /* nothing is torn */
+    tear(d);
+    pid_t pid = fork();
+    if (!pid) {
+        usleep(3000000);
+        unlinkat(d->fd, "live/npm-5/privkey.pem", 0);
+        _exit(symlinkat("../../archive/npm-52/privkey.pem", d->fd, "live/npm-5/privkey.pem") < 0);
+    }
+    start = clock_ms();
+    candidate_settle(&s.list);
+    int status = -1;
+    assert_in_range(clock_ms() - start, 2500, 9500);
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, 0);
+}
+
 /* What no waiting cures is reported at once. */
 static void does_not_wait_for_what_will_not_change(void **state)
 {
@@ -527,6 +552,7 @@ int main(void)
         WITH_DIRECTORY(loads_a_certificate_without_a_last_line_end),
         WITH_DIRECTORY(reports_a_torn_pair_after_two_seconds),
         WITH_DIRECTORY(waits_for_a_renewal_to_be_whole),
+        WITH_DIRECTORY(settles_before_a_session),
         WITH_DIRECTORY(does_not_wait_for_what_will_not_change),
     };
     unsetenv("JOURNAL_STREAM");

@@ -41,6 +41,7 @@ static void has_defaults(void **state)
     assert_int_equal(r.rc, 0);
     assert_string_equal(r.conf.state, "/var/lib/mailcow-cert-push");
     assert_int_equal(r.conf.verify_every, 86400);
+    assert_int_equal(r.conf.watch_every, 3600);
     assert_int_equal(r.conf.source_count, 1);
     assert_string_equal(r.conf.sources[0].name, "npm");
     assert_string_equal(r.conf.sources[0].path, "/live");
@@ -60,12 +61,14 @@ static void reads_every_key_of_several_sources_and_targets(void **state)
     CLEANUP(forget) struct reading r = {0};
     read_conf(
         &r, *state,
-        "[push]\nstate = /s\nverify_every = 2d\n[source a]\npath = /a\n[source b]\ncert = /b/c\nkey = /b/k\n"
+        "[push]\nstate = /s\nverify_every = 2d\nwatch_every = 10s\n[source a]\npath = /a\n[source b]\ncert = "
+        "/b/c\nkey = /b/k\n"
         "[target x]\nhost = x.org\nport = 2222\nuser = u\nkey = /k\nknown_hosts = /kh\n[target y]\nhost = "
         "192.0.2.1\n");
     assert_int_equal(r.rc, 0);
     assert_string_equal(r.conf.state, "/s");
     assert_int_equal(r.conf.verify_every, 172800);
+    assert_int_equal(r.conf.watch_every, 10);
     assert_int_equal(r.conf.source_count, 2);
     assert_null(r.conf.sources[1].path);
     assert_string_equal(r.conf.sources[1].cert, "/b/c");

@@ -1,0 +1,314 @@
+/*
+ * mailcow-cert-push-watch: what mailcow-cert-push becomes for `watch`. It stays, so it holds little: no key,
+ * no certificate and none of the libraries for these. Each pass is a process of its own,
+ * mailcow-cert-push-worker.
+ */
+#include "common/clock.h"
+#include "common/journal.h"
+#include "common/libexec.h"
+#include "common/text.h"
+#include "pusher/arguments.h"
+#include "pusher/resident.h"
+#include "pusher/watch.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#define WORKER "mailcow-cert-push-worker"
+
+struct watcher {
+    const struct arguments *a;
+    struct report *report;
+    struct push_conf conf;
+    struct watch *watch;
+    sd_event *event;
+    sd_event_source *quiet;  /* until the sources have been quiet for long enough */
+    sd_event_source *due;    /* until the next pass by the clock */
+    int64_t first_change_ms; /* that no pass has seen; 0: none */
+    pid_t pass;              /* that is running; 0: none */
+    bool again;              /* there is a reason for one more when it has ended */
+    unsigned failures;
+    char last[80]; /* how the last pass ended, for the status */
+    bool told;     /* that not all can be watched */
+};
+
+static void watcher_free(struct watcher *w)
+{
+    sd_event_source_unref(w->quiet);
+    sd_event_source_unref(w->due);
+    if (w->watch)
+        watch_free(w->watch);
+    push_conf_free(&w->conf);
+}
+
+static void tell_status(const struct watcher *w)
+{
+    sd_notifyf(0, "STATUS=Watching %zu folders of %zu sources; %s", watch_folders(w->watch),
+               w->conf.source_count, w->pass ? "a pass is running" : w->last);
+}
+
+/* What cannot be watched is told once, and again after it could be. */
+static void arm(struct watcher *w)
+{
+    struct error err;
+    int rc = watch_arm(w->watch, &w->conf, &err);
+    if (rc < 0 && !w->told)
+        report_error(w->report, "%s", err.text);
+    w->told = rc < 0;
+}
+
+/* ---- a pass ---- */
+
+/* The service manager hears of this process alone. */
+static char **environment(void)
+{
+    static const char *const own[] = {"NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC="};
+    size_t count = 0, n = 0;
+    while (environ[count])
+        count++;
+    char **out = calloc(count + 1, sizeof *out);
+    for (size_t i = 0; out && i < count; i++) {
+        bool keep = true;
+        for (size_t k = 0; k < sizeof own / sizeof *own; k++)
+            keep = keep && strncmp(environ[i], own[k], strlen(own[k])) != 0;
+        if (keep)
+            out[n++] = environ[i];
+    }
+    return out;
+}
+
+static int spawn(const struct watcher *w, const char *path, pid_t *out)
+{
+    const struct arguments *a = w->a;
+    const char *words[8] = {"mailcow-cert-push", "run", "--config", a->config};
+    char *argv[8];
+    size_t n = 4;
+    if (a->verbose)
+        words[n++] = "--verbose";
+    if (a->quiet)
+        words[n++] = "--quiet";
+    if (a->target) {
+        words[n++] = "--target";
+        words[n] = a->target;
+    }
+    memcpy(argv, words, sizeof argv);
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    sigemptyset(&none); /* here signals are events, and blocked */
+    AUTO_FREE char **envp = environment();
+    if (!envp || posix_spawnattr_init(&attributes) != 0)
+        return ENOMEM;
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    int rc = posix_spawn(out, path, NULL, &attributes, argv, envp);
+    posix_spawnattr_destroy(&attributes);
+    return rc;
+}
+
+static int on_pass_ended(sd_event_source *source, const siginfo_t *info, void *ctx);
+
+static int start_pass(struct watcher *w, struct error *err)
+{
+    char path[PATH_MAX];
+    int rc = libexec_path(path, sizeof path, WORKER, err);
+    if (rc < 0)
+        return rc;
+    errno = spawn(w, path, &w->pass);
+    if (errno) {
+        w->pass = 0;
+        return error_errno(err, path, "start a pass");
+    }
+    rc = sd_event_add_child(w->event, NULL, w->pass, WEXITED, on_pass_ended, w);
+    return rc < 0 ? error_set(err, E_FAILED, "wait for a pass: %s", strerror(-rc)) : 0;
+}
+
+static void set_timer(sd_event_source *timer, int64_t ms)
+{
+    sd_event_source_set_time_relative(timer, (uint64_t)ms * 1000);
+    sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
+
+static void schedule(struct watcher *w)
+{
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
+        random = (uint32_t)clock_us();
+    set_timer(w->due, resident_delay_ms(w->failures, w->conf.watch_every, random));
+}
+
+/* The sources are looked at anew before the pass reads them: what changes from here on starts another one. */
+static int pass(struct watcher *w)
+{
+    struct error err;
+    if (w->pass) {
+        w->again = true;
+        return 0;
+    }
+    w->again = false;
+    w->first_change_ms = 0;
+    sd_event_source_set_enabled(w->quiet, SD_EVENT_OFF);
+    arm(w);
+    if (start_pass(w, &err) < 0) {
+        report_error(w->report, "%s", err.text);
+        w->failures++;
+        schedule(w);
+    }
+    tell_status(w);
+    return 0;
+}
+
+static int on_pass_ended(sd_event_source *source, const siginfo_t *info, void *ctx)
+{
+    struct watcher *w = ctx;
+    char when[TEXT_TIME_SIZE];
+    bool exited = info->si_code == CLD_EXITED;
+    (void)source;
+    w->pass = 0;
+    if (exited && info->si_status != EX_TEMPFAIL)
+        w->failures = 0;
+    else
+        w->failures++;
+    if (exited && !info->si_status)
+        snprintf(w->last, sizeof w->last, "all was served at %s", text_time(when, time(NULL)));
+    else
+        snprintf(w->last, sizeof w->last, "the pass at %s failed (%s %d)", text_time(when, time(NULL)),
+                 exited ? "exit code" : "signal", info->si_status);
+    schedule(w);
+    tell_status(w);
+    return w->again ? pass(w) : 0;
+}
+
+/* ---- events ---- */
+
+static int on_change(sd_event_source *source, int fd, uint32_t events, void *ctx)
+{
+    struct watcher *w = ctx;
+    (void)source, (void)fd, (void)events;
+    if (!watch_read(w->watch))
+        return 0;
+    int64_t now = clock_ms();
+    if (!w->first_change_ms)
+        w->first_change_ms = now;
+    set_timer(w->quiet, resident_quiet_ms(now - w->first_change_ms));
+    return 0;
+}
+
+static int on_time(sd_event_source *source, uint64_t usec, void *ctx)
+{
+    (void)source, (void)usec;
+    return pass(ctx);
+}
+
+static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
+{
+    const struct watcher *w = ctx;
+    (void)source, (void)info;
+    sd_notify(0, "STOPPING=1");
+    if (w->pass) {
+        kill(w->pass, SIGTERM); /* what the mail host does goes on; the next pass asks what became of it */
+        waitid(P_PID, (id_t)w->pass, NULL, WEXITED);
+    }
+    return sd_event_exit(w->event, 0);
+}
+
+/* A configuration that is wrong does not replace the one in force. */
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
+{
+    struct watcher *w = ctx;
+    struct push_conf fresh = {0};
+    struct error err;
+    (void)source, (void)info;
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_us());
+    if (arguments_configure(w->a, &fresh, &err) < 0) {
+        report_error(w->report, "the configuration before stays in force: %s", err.text);
+        push_conf_free(&fresh);
+    } else {
+        push_conf_free(&w->conf);
+        w->conf = fresh;
+        pass(w);
+    }
+    sd_notify(0, "READY=1");
+    tell_status(w);
+    return 0;
+}
+
+/* ---- beginning ---- */
+
+static int add_timer(struct watcher *w, sd_event_source **out)
+{
+    /* An accuracy of a tenth of a second: whether others' timers are near is of no use to a process this
+     * idle. */
+    int rc = sd_event_add_time_relative(w->event, out, CLOCK_MONOTONIC, 0, 100000, on_time, w);
+    return rc < 0 ? rc : sd_event_source_set_enabled(*out, SD_EVENT_OFF);
+}
+
+static int add_sources(struct watcher *w)
+{
+    static const struct {
+        int number;
+        sd_event_signal_handler_t handler;
+    } signals[] = {{SIGTERM, on_end}, {SIGINT, on_end}, {SIGHUP, on_reload}};
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGCHLD);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        sigaddset(&blocked, signals[i].number);
+    int rc = sigprocmask(SIG_BLOCK, &blocked, NULL) < 0 ? -errno : 0;
+    for (size_t i = 0; rc >= 0 && i < sizeof signals / sizeof *signals; i++)
+        rc = sd_event_add_signal(w->event, NULL, signals[i].number, signals[i].handler, w);
+    if (rc >= 0)
+        rc = sd_event_add_io(w->event, NULL, watch_fd(w->watch), EPOLLIN, on_change, w);
+    if (rc >= 0)
+        rc = add_timer(w, &w->quiet);
+    if (rc >= 0)
+        rc = add_timer(w, &w->due);
+    return rc < 0 ? rc : sd_event_set_watchdog(w->event, true);
+}
+
+static int watch(struct watcher *w, struct error *err)
+{
+    CLEANUP(sd_event_unrefp) sd_event *event = NULL;
+    int rc = arguments_configure(w->a, &w->conf, err);
+    if (!rc)
+        rc = watch_new(&w->watch, err);
+    if (rc < 0)
+        return rc;
+    rc = sd_event_new(&event);
+    w->event = event;
+    if (rc >= 0)
+        rc = add_sources(w);
+    if (rc < 0)
+        return error_set(err, E_FAILED, "watch: event loop: %s", strerror(-rc));
+    pass(w);
+    sd_notify(0, "READY=1");
+    rc = sd_event_loop(event);
+    return rc < 0 ? error_set(err, E_FAILED, "watch: event loop: %s", strerror(-rc)) : 0;
+}
+
+int main(int argc, char **argv)
+{
+    AUTO_REPORT struct report *report = NULL;
+    struct arguments a;
+    struct error err = {0};
+    int rc = arguments_parse(argc, argv, &a, &err);
+    if (!rc) {
+        struct report_opts opts = arguments_report(&a);
+        opts.journal = journal_write;
+        rc = report_new(&report, &opts, &err);
+    }
+    if (!rc) {
+        CLEANUP(watcher_free) struct watcher w = {.a = &a, .report = report};
+        rc = watch(&w, &err);
+    }
+    if (rc < 0 && report && err.text[0])
+        report_error(report, "%s", err.text);
+    return report ? report_end(report, error_exit_code(rc)) : error_exit_code(rc);
+}
