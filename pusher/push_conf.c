@@ -134,7 +134,7 @@ struct target *push_conf_target(struct push_conf *s, const char *name)
     return target_record(s, name);
 }
 
-int push_conf_read(const char *path, struct push_conf *out, struct problems *problems)
+int push_conf_read_part(const char *path, struct push_conf *out, struct problems *problems)
 {
     if (set_defaults(out) < 0)
         return E_TEMPORARY;
@@ -143,12 +143,20 @@ int push_conf_read(const char *path, struct push_conf *out, struct problems *pro
         return E_CONFIG;
     if (out->alarm.contact < 0)
         out->alarm.contact = 2 * out->verify_every;
+    check_sources(out, path, problems);
+    check_targets(out, path, problems);
+    return problems->count ? E_CONFIG : 0;
+}
+
+int push_conf_read(const char *path, struct push_conf *out, struct problems *problems)
+{
+    int rc = push_conf_read_part(path, out, problems);
+    if (rc < 0 && !out->source_count && !out->target_count)
+        return rc;
     if (!out->source_count)
         problem_add(problems, "%s: no [source NAME]: say where the lineages are", path);
-    check_sources(out, path, problems);
     if (!out->target_count)
         problem_add(problems, "%s: no [target NAME]: say where to push", path);
-    check_targets(out, path, problems);
     return problems->count ? E_CONFIG : 0;
 }
 

@@ -43,7 +43,9 @@ struct push_conf {
 /* All problems are in problems; 0 or E_CONFIG. */
 int push_conf_read(const char *path, struct push_conf *out, struct problems *problems);
 
-/* The same of text, which is written to and need not be complete: there may be no source, and no target. */
+/* The same of a file that need not be complete: there may be no source, and no target. */
+int push_conf_read_part(const char *path, struct push_conf *out, struct problems *problems);
+/* The same of text, which is written to. */
 int push_conf_parse(const char *path, char *text, struct push_conf *out, struct problems *problems);
 
 /* The target of that name, which is made with its defaults if it is missing; NULL when there is no room. */

@@ -244,13 +244,14 @@ static void drop(const struct watch *w, const int *folders, size_t count)
             inotify_rm_watch(w->fd, folders[i]);
 }
 
-int watch_arm(struct watch *w, const struct push_conf *conf, struct error *err)
+int watch_arm(struct watch *w, const char *config, const struct push_conf *conf, struct error *err)
 {
     AUTO_FREE int *before = w->folders;
     size_t before_count = w->folder_count;
     w->folders = NULL;
     forget(w);
     w->trouble = (struct error){0};
+    follow(w, "", config, NULL);
     for (size_t i = 0; i < conf->source_count; i++) {
         const struct source *s = &conf->sources[i];
         if (s->path) {

@@ -36,8 +36,9 @@ struct watcher {
     pid_t pass;              /* that is running; 0: none */
     bool again;              /* there is a reason for one more when it has ended */
     unsigned failures;
-    char last[80]; /* how the last pass ended, for the status */
-    bool told;     /* that not all can be watched */
+    char last[80];                               /* how the last pass ended, for the status */
+    bool told;                                   /* that not all can be watched */
+    char wrong[sizeof((struct error *)0)->text]; /* with the configuration; "" if it is in force */
 };
 
 static void watcher_free(struct watcher *w)
@@ -49,8 +50,22 @@ static void watcher_free(struct watcher *w)
     push_conf_free(&w->conf);
 }
 
+static bool is_complete(const struct watcher *w)
+{
+    return w->conf.source_count && w->conf.target_count;
+}
+
 static void tell_status(const struct watcher *w)
 {
+    if (w->wrong[0]) {
+        sd_notifyf(0, "STATUS=The configuration is wrong: %s", w->wrong);
+        return;
+    }
+    if (!is_complete(w)) {
+        sd_notifyf(0, "STATUS=Waiting for a source and a target in %s: mailcow-cert-push enroll HOST",
+                   w->a->config);
+        return;
+    }
     sd_notifyf(0, "STATUS=Watching %zu folders of %zu sources; %s", watch_folders(w->watch),
                w->conf.source_count, w->pass ? "a pass is running" : w->last);
 }
@@ -59,10 +74,41 @@ static void tell_status(const struct watcher *w)
 static void arm(struct watcher *w)
 {
     struct error err;
-    int rc = watch_arm(w->watch, &w->conf, &err);
+    int rc = watch_arm(w->watch, w->a->config, &w->conf, &err);
     if (rc < 0 && !w->told)
         report_error(w->report, "%s", err.text);
     w->told = rc < 0;
+}
+
+/* ---- configuration ---- */
+
+/* There may be none as yet: enrolment writes it. */
+static int read_conf(const struct watcher *w, struct push_conf *out, struct error *err)
+{
+    AUTO_PROBLEMS struct problems problems = {0};
+    bool missing = access(w->a->config, F_OK) < 0 && errno == ENOENT;
+    int rc = missing ? push_conf_parse(w->a->config, (char[]){""}, out, &problems)
+                     : push_conf_read_part(w->a->config, out, &problems);
+    if (rc < 0)
+        return problems_error(&problems, rc, err);
+    return w->a->target && out->target_count ? arguments_known_target(w->a, out, err) : 0;
+}
+
+/* One that is wrong ends no service: it is told of once, and there is no pass until it is mended. */
+static void reconfigure(struct watcher *w)
+{
+    struct push_conf fresh = {0};
+    struct error err;
+    if (read_conf(w, &fresh, &err) < 0) {
+        if (strcmp(w->wrong, err.text) != 0)
+            report_error(w->report, "no passes until this is mended: %s", err.text);
+        strcpy(w->wrong, err.text);
+        push_conf_free(&fresh);
+        return;
+    }
+    w->wrong[0] = '\0';
+    push_conf_free(&w->conf);
+    w->conf = fresh;
 }
 
 /* ---- a pass ---- */
@@ -144,7 +190,10 @@ static void schedule(struct watcher *w)
     set_timer(w->due, resident_delay_ms(w->failures, w->conf.watch_every, random));
 }
 
-/* The sources are looked at anew before the pass reads them: what changes from here on starts another one. */
+/*
+ * Configuration and sources are looked at anew before the pass reads them: what changes from here on starts
+ * another one. They are watched first, since what is read may have changed just then.
+ */
 static int pass(struct watcher *w)
 {
     struct error err;
@@ -156,7 +205,11 @@ static int pass(struct watcher *w)
     w->first_change_ms = 0;
     sd_event_source_set_enabled(w->quiet, SD_EVENT_OFF);
     arm(w);
-    if (start_pass(w, &err) < 0) {
+    reconfigure(w);
+    arm(w);
+    if (!is_complete(w) || w->wrong[0]) {
+        schedule(w);
+    } else if (start_pass(w, &err) < 0) {
         report_error(w->report, "%s", err.text);
         w->failures++;
         schedule(w);
@@ -172,7 +225,7 @@ static int on_pass_ended(sd_event_source *source, const siginfo_t *info, void *c
     bool exited = info->si_code == CLD_EXITED;
     (void)source;
     w->pass = 0;
-    if (exited && info->si_status != EX_TEMPFAIL)
+    if (exited && info->si_status != EX_TEMPFAIL && info->si_status != EX_CONFIG)
         w->failures = 0;
     else
         w->failures++;
@@ -219,24 +272,14 @@ static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, 
     return sd_event_exit(w->event, 0);
 }
 
-/* A configuration that is wrong does not replace the one in force. */
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
 {
     struct watcher *w = ctx;
-    struct push_conf fresh = {0};
-    struct error err;
     (void)source, (void)info;
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_us());
-    if (arguments_configure(w->a, &fresh, &err) < 0) {
-        report_error(w->report, "the configuration before stays in force: %s", err.text);
-        push_conf_free(&fresh);
-    } else {
-        push_conf_free(&w->conf);
-        w->conf = fresh;
-        pass(w);
-    }
+    w->wrong[0] = '\0';
+    pass(w);
     sd_notify(0, "READY=1");
-    tell_status(w);
     return 0;
 }
 
@@ -276,7 +319,9 @@ static int add_sources(struct watcher *w)
 static int watch(struct watcher *w, struct error *err)
 {
     CLEANUP(sd_event_unrefp) sd_event *event = NULL;
-    int rc = arguments_configure(w->a, &w->conf, err);
+    int rc = *w->a->config == '/'
+                 ? read_conf(w, &w->conf, err)
+                 : error_set(err, E_USAGE, "--config %s: not an absolute path", w->a->config);
     if (!rc)
         rc = watch_new(&w->watch, err);
     if (rc < 0)

@@ -50,7 +50,7 @@ class Scenario:
     verdicts = ("250 ", "251 ")  # of the pass that ends it
     primes = 5  # changes until the state folder is as that of a deployer which has been at work for long
     configuration: Sections = {}  # of deploy.conf, beside the lab's
-    steps = 1  # every so many calls a kill is tried, of those that do not change the disk
+    steps = 1  # every so many calls a kill is tried, of those that are neither on the disk nor said to anybody
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -128,7 +128,7 @@ class Restart(Primary):
     """nginx says that it has reloaded and has not: its container is restarted."""
     name = "restart"
     primes = 1
-    steps = 40
+    steps = 10
     configuration = {"verify": {"timeout": "5s"}}
     service, program = "nginx-mailcow", "/usr/sbin/nginx"
 
@@ -148,7 +148,7 @@ class Rollback(Primary):
     goal = OLD
     verdicts = ("250 ", "251 ", "554 rolled-back ")
     primes = 1
-    steps = 40
+    steps = 10
     configuration = {"verify": {"timeout": "5s"}}
 
     def prepare(self) -> None:
