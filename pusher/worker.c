@@ -61,7 +61,7 @@ static int push_all(const struct arguments *a, const struct push_conf *conf, int
             worst = error_worse(worst, results[i].rc = pass_run(&opts));
     }
     *out_changed = has_changed(conf, &lineages);
-    if (a->dry_run || a->target ||
+    if (a->dry_run || a->target || a->no_alarms ||
         *out_changed) /* what concerns the others, or what is new, cannot be said */
         return worst;
     const struct pass_alarms_opts alarms = {.conf = conf,

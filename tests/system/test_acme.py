@@ -10,6 +10,7 @@ from tests.lab.host import PYTHON, Timeout, wait_for
 from tests.lab.lab import ETC, HOSTNAME, NAMES, PUSH_CONF
 from tests.lab.pki import Bundle
 from tests.system.checks import DONE, FAILED, Untouched
+from tests.system.test_watch import PATIENCE, Watch
 
 SRV, LIVE = "/srv/pebble", "/etc/letsencrypt/live"
 ACME, MANAGEMENT, DNS, HTTP = 14000, 15000, 8053, 5002  # in the proxy host's own network
@@ -94,6 +95,21 @@ def test_issued_pushed_renewed_and_pushed_again(pebble):
     second = in_live(pebble, HOSTNAME)
     assert second.fingerprint != first.fingerprint
     assert_pushed(pebble, second)
+
+
+def served(lab, bundle: Bundle) -> bool:
+    return set(lab.served_everywhere().values()) == {bundle.fingerprint}
+
+
+def test_watch_pushes_what_certbot_issues_and_renews(pebble):
+    """From before certbot has made its folder."""
+    assert not pebble.proxy.exists(LIVE)
+    with Watch(pebble):
+        first = issue(pebble, *NAMES)
+        wait_for(lambda: served(pebble, first), "the first certificate", PATIENCE)
+        certbot(pebble, "renew", "--force-renewal", "--cert-name", HOSTNAME)
+        second = in_live(pebble, HOSTNAME)
+        wait_for(lambda: served(pebble, second), "the renewal", PATIENCE)
 
 
 def test_what_another_ca_issued_is_refused(pebble):

@@ -22,6 +22,8 @@ from tests.lab.sshd import AUTHORIZED_KEYS, COMMAND, USER
 from tests.system.checks import assert_deployed, installed_fingerprint
 
 PUSH_TIMER, PUSH_SERVICE = "mailcow-cert-push.timer", "mailcow-cert-push.service"
+WATCH_SERVICE = "mailcow-cert-push-watch.service"
+HOOK = "/etc/letsencrypt/renewal-hooks/deploy/mailcow-cert-push"
 DEPLOY_SOCKET, DEPLOY_SERVICE = "mailcow-cert-deploy.socket", "mailcow-cert-deploy.service"
 RECONCILE_TIMER, RECOVER_SERVICE = "mailcow-cert-reconcile.timer", "mailcow-cert-recover.service"
 SSHD_DROP_IN = "/etc/ssh/sshd_config.d/mailcow-certsync.conf"
@@ -71,14 +73,15 @@ class Pair:
         self.mail.systemctl("reload", "ssh.service")
 
     def reset(self) -> None:
-        """As after installation and enrolment: the old pair served, no state."""
+        """As after installation and enrolment: the old pair served, no state. Nothing but the timer starts a pass."""
         for host in self.hosts:
             if not host.is_on:
                 host.boot()
         if not self.installed:
             self.install()
             self.enrol()
-        for host, units in ((self.proxy, (PUSH_TIMER, PUSH_SERVICE)), (self.mail, (DEPLOY_SERVICE,))):
+        self.proxy.systemctl("disable", WATCH_SERVICE)
+        for host, units in ((self.proxy, (PUSH_TIMER, PUSH_SERVICE, WATCH_SERVICE)), (self.mail, (DEPLOY_SERVICE,))):
             host.systemctl("stop", *units)
             host.run(["systemctl", "reset-failed"])
             host.run(["sh", "-c", "rm -rf /etc/systemd/system/mailcow-cert-*.d"])
@@ -136,7 +139,10 @@ def test_after_installation_everything_waits(hosts):
         host.purge(package)
         host.install(hosts.packages[package])
     assert hosts.proxy.property(PUSH_TIMER, "ActiveState") == "active"
-    assert hosts.proxy.property(PUSH_TIMER, "UnitFileState") == "enabled"
+    for unit in (PUSH_TIMER, WATCH_SERVICE):
+        assert hosts.proxy.property(unit, "UnitFileState") == "enabled"
+    assert hosts.proxy.property(WATCH_SERVICE, "ActiveState") == "active"
+    assert "mailcow-cert-push enroll" in hosts.proxy.property(WATCH_SERVICE, "StatusText")
     assert hosts.push() == "exec-condition", "nothing is configured: quiet"
     assert hosts.proxy.property(PUSH_SERVICE, "ActiveState") == "inactive"
     for unit in (DEPLOY_SOCKET, RECONCILE_TIMER):
@@ -161,6 +167,30 @@ def test_a_renewal_arrives_by_the_timer(pair):
     records = pair.proxy.journal(f"--since={pair.since[pair.proxy]}", "--unit", PUSH_SERVICE, "--output=cat", "--output-fields=MESSAGE")
     assert f"deployed {new.fingerprint}" in records
     assert errors(pair) == ""
+
+
+def test_a_renewal_arrives_by_watch(pair):
+    """Without the timer; what it reads only root may read."""
+    pair.proxy.systemctl("stop", PUSH_TIMER)
+    pair.proxy.systemctl("start", WATCH_SERVICE)
+    new = pair.lab.renew()
+    wait_for(lambda: pair.is_deployed(new), "the new pair on every port", 60)
+    wait_for(lambda: "all was served" in pair.proxy.property(WATCH_SERVICE, "StatusText"), "what it says of it")
+    pid = pair.proxy.property(WATCH_SERVICE, "MainPID")
+    assert int(re.search(r"^VmRSS:\s+(\d+) kB$", pair.proxy.read(f"/proc/{pid}/status"), re.MULTILINE)[1]) < 10 * 1024
+    pair.proxy.systemctl("reload", WATCH_SERVICE)
+    pair.proxy.systemctl("stop", WATCH_SERVICE)
+    assert pair.proxy.property(WATCH_SERVICE, "Result") == "success"
+    assert errors(pair) == ""
+
+
+def test_a_renewal_arrives_by_certbots_hook(pair):
+    pair.proxy.systemctl("stop", PUSH_TIMER)
+    new = pair.lab.renew()
+    assert pair.proxy.run([HOOK]).returncode == 0
+    wait_for(lambda: pair.is_deployed(new), "the new pair on every port", 60)
+    wait_for(lambda: pair.proxy.property(PUSH_SERVICE, "ActiveState") == "inactive", "end of the pass")
+    assert pair.proxy.property(PUSH_SERVICE, "Result") == "success"
 
 
 def test_who_runs_it(pair):

@@ -203,6 +203,15 @@ def test_passes_by_the_clock(product):
         assert 18 < time.monotonic() - begin < 60
 
 
+def test_alarms_are_left_to_the_timer(product):
+    """Whose unit sends them: told here, they would be held there."""
+    product.sshd.authorize()
+    with Watch(product) as watch:
+        watch.wait(r"failed \(exit code 78\)") if "failed" not in watch.status() else None
+    assert "alarm" not in watch.log()
+    assert "alarm" in product.push().stderr
+
+
 # ---- what it costs
 
 
