@@ -582,7 +582,9 @@ def test_no_record_of_the_journal_is_his(product):
     assert len(records) > 5 and not product.deployer_log()
     for record in records:
         fields = dict(record)
-        assert len(fields) == len(record) and fields.keys() <= {"PRIORITY", "MESSAGE", "SYSLOG_IDENTIFIER", "TARGET", "WANT", "LINEAGE",
-                                                                "FINGERPRINT", "RESULT"}, record
-        assert fields["PRIORITY"] in (b"3", b"6") and re.match(rb"primary: |session: ", fields["MESSAGE"])
+        assert len(fields) == len(record) and fields.keys() <= {"PRIORITY", "MESSAGE", "MESSAGE_ID", "SYSLOG_IDENTIFIER", "EVENT", "WANT",
+                                                                "REASON", "DETAIL", "FINGERPRINT", "NOT_AFTER", "GENERATION",
+                                                                "DURATION_USEC", "FINDING"}, record
+        assert fields["PRIORITY"] in (b"3", b"4", b"6") and re.match(rb"primary: |session: |warning ", fields["MESSAGE"])
+        assert fields.get("EVENT", b"rejected") in (b"rejected", b"session-failed", b"deployed", b"warning"), record
         assert all(re.fullmatch(rb"[\x20-\x7e]*", value) for value in fields.values()), record
