@@ -311,6 +311,12 @@ void alarm_judge_pass(struct alarm_book *b, const struct alarm_conf *conf, const
           "%u pass%s in a row failed; the last: %.300s", passes, passes == 1 ? "" : "es", detail);
 }
 
+bool alarm_is_kept(void)
+{
+    const char *word = getenv("MAILCOW_CERT_ALARMS");
+    return word && strcmp(word, "keep") == 0;
+}
+
 bool alarm_stands(const struct alarm *a)
 {
     return a->state != ALARM_OVER && a->times;

@@ -104,6 +104,13 @@ size_t alarm_book_count(const struct alarm_book *b);
 const struct alarm *alarm_book_at(const struct alarm_book *b, size_t i);
 int alarm_book_write(const struct alarm_book *b, int dirfd, struct error *err);
 
+/*
+ * Whether this pass is one of those whose unit tells people (MAILCOW_CERT_ALARMS=keep in its environment).
+ * Only such a pass writes the book: what a person has seen by hand, or a resident service has told nobody but
+ * the journal, is not told.
+ */
+bool alarm_is_kept(void);
+
 /* Whether it has been told and is not over. */
 bool alarm_stands(const struct alarm *a);
 

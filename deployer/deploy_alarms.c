@@ -24,7 +24,7 @@ static int result_of(const struct outcome *o)
     return o->result <= OUTCOME_DEPLOYED ? 0 : o->result == OUTCOME_PENDING ? E_TEMPORARY : E_FAILED;
 }
 
-int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome *outcome,
+int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome *outcome, bool keep,
                         struct alarm_book **out, struct error *err)
 {
     const struct alarm_conf *conf = &host->conf->alarm;
@@ -43,7 +43,7 @@ int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome
         alarm_judge_pass(book, conf, "", p->want->id, result_of(&p->outcome), p->outcome.detail);
     }
     alarm_book_settle(book);
-    rc = alarm_book_write(book, store_folder(host->store), err);
+    rc = keep ? alarm_book_write(book, store_folder(host->store), err) : 0;
     if (rc < 0)
         return rc;
     *out = book;

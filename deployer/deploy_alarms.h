@@ -8,8 +8,8 @@
 #include "common/alarm.h"
 #include "deployer/deploy.h"
 
-/* The book as it is after this pass, written to the state folder. */
-int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome *outcome,
+/* The book as it is after this pass; keep: written to the state folder (alarm_is_kept). */
+int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome *outcome, bool keep,
                         struct alarm_book **out, struct error *err);
 
 #endif

@@ -1,4 +1,5 @@
 /* mailcow-cert-deploy: the daemon of the mail host and its operator's commands. */
+#include "common/alarm.h"
 #include "common/journal.h"
 #include "common/options.h"
 #include "common/process.h"
@@ -123,6 +124,13 @@ static int remove_folder(const struct arguments *a, const char *socket, struct r
     return operator_run(socket, line, report);
 }
 
+static int reconcile(const struct arguments *a, const char *socket, struct report *report)
+{
+    char line[32];
+    snprintf(line, sizeof line, "RECONCILE%s%s", alarm_is_kept() ? " alarms" : "", a->force ? " force" : "");
+    return operator_run(socket, line, report);
+}
+
 static int run(enum command command, const struct arguments *a, const struct deploy_conf *conf,
                struct report *report, struct error *err)
 {
@@ -149,7 +157,7 @@ static int run(enum command command, const struct arguments *a, const struct dep
     case ENROLL:
         return enroll(&(struct enroll_opts){a->key, a->from, a->remove, conf->push_user}, report, err);
     default:
-        return operator_run(socket, a->force ? "RECONCILE force" : "RECONCILE", report);
+        return reconcile(a, socket, report);
     }
 }
 

@@ -25,8 +25,9 @@ struct session {
     bool brings_new;  /* a leaf that is not installed */
     bool done;        /* no further command */
     int64_t start_us; /* of the deployment */
-    bool is_pass;     /* the hourly one, at whose end the alarms are judged */
-    bool deaf;        /* the client takes no more lines: a deployment goes on without it */
+    bool keeps_alarms;
+    bool is_pass; /* the hourly one, at whose end the alarms are judged */
+    bool deaf;    /* the client takes no more lines: a deployment goes on without it */
 };
 
 enum session_role session_role(int fd, uid_t push_uid)
@@ -199,7 +200,7 @@ static int write_verdict(struct session *s, const struct deploy_outcome *out, st
     int code = code_of(out->worst.result), rc = 0;
     for (size_t i = 0; !rc && i < out->pair_count; i++)
         rc = write_pair(s, code, &out->pairs[i], err);
-    if (s->is_pass && deploy_alarms_judge(s->host, out, &alarms, &why) < 0)
+    if (s->is_pass && deploy_alarms_judge(s->host, out, s->keeps_alarms, &alarms, &why) < 0)
         report_event(s->report, EVENT_UNAVAILABLE, NULL, "alarms: %s", why.text);
     if (!rc && alarms)
         rc = write_alarms(s, code, alarms, err);
@@ -389,9 +390,11 @@ static int command_deploy(struct session *s, const char *line, struct error *err
     return wire_write_line(s->wire, err, "%d nothing: no bundle was accepted", WIRE_SEQUENCE);
 }
 
-/* RECONCILE [force] */
+/* RECONCILE [alarms] [force] */
 static int command_reconcile(struct session *s, const char *line, struct error *err)
 {
+    char word[16];
+    s->keeps_alarms = wire_word(line, 1, word, sizeof word) && strcmp(word, "alarms") == 0;
     s->is_pass = true;
     return run(s, says_force(line), err);
 }

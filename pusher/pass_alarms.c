@@ -44,7 +44,7 @@ static int judge_all(struct alarm_book *book, const struct pass_alarms_opts *o, 
     bool stands = alarm_book_settle(book);
     for (size_t i = 0; i < alarm_book_count(book); i++)
         alarm_tell(alarm_book_at(book, i), o->report);
-    int rc = alarm_book_write(book, o->state_fd, err);
+    int rc = alarm_is_kept() ? alarm_book_write(book, o->state_fd, err) : 0;
     if (rc < 0)
         report_error(o->report, "alarms: %s", err->text);
     return rc ? rc : stands ? E_FAILED : 0;

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.lab.journal import Journal
-from tests.lab.lab import DEPLOY, DEPLOY_STATE, PUSH, PUSH_STATE
+from tests.lab.lab import DEPLOY, DEPLOY_STATE, PUSH_STATE
 from tests.lab.make import REPOSITORY
 from tests.system.checks import DONE, FAILED, STATE, TEMPORARY
-from tests.system.test_events import Journals, journals, table  # noqa: F401
+from tests.system.test_events import KEEP, journals, table  # noqa: F401
 
 SCRIPT = REPOSITORY / "systemd/mailcow-cert-alert"
 UNIT = "mailcow-cert-push.service"
@@ -261,7 +261,7 @@ def told(journal: Journal) -> list[tuple[str, str]]:
 
 
 def reconcile(journals) -> int:  # noqa: F811
-    return journals.lab.mail.run(Journal.wrap(DEPLOY), check=False, timeout=120).returncode
+    return journals.lab.mail.run(Journal.wrap(DEPLOY), check=False, timeout=120, env=KEEP).returncode
 
 
 def test_a_silent_proxy_is_noticed_and_welcomed_back(journals):  # noqa: F811
@@ -284,16 +284,23 @@ def test_a_silent_proxy_is_noticed_and_welcomed_back(journals):  # noqa: F811
     assert "Subject: ALARM: contact" in shown and "list-timers mailcow-cert-push.timer" in shown
 
 
-def test_a_certificate_that_is_about_to_end_fails_the_pass(product):
-    product.mailcow.reset(product.issue(age=70))
-    product.mailcow.reload()
-    result = product.deploy()
+@pytest.fixture
+def kept(product):
+    """Its passes are those of the timers' units."""
+    product.environment |= KEEP
+    return product
+
+
+def test_a_certificate_that_is_about_to_end_fails_the_pass(kept):
+    kept.mailcow.reset(kept.issue(age=70))
+    kept.mailcow.reload()
+    result = kept.deploy()
     assert result.returncode == FAILED
     assert re.search(r"primary: alarm expiry: the certificate that is served ends in \d+ days", result.stderr), result
-    assert [(item["alarm"], item["want"]) for item in book(product, "mail")] == [("expiry", "primary")]
-    product.renew()
-    assert product.push().returncode == DONE
-    assert "alarm-over expiry" in product.deploy(check=True).stdout
+    assert [(item["alarm"], item["want"]) for item in book(kept, "mail")] == [("expiry", "primary")]
+    kept.renew()
+    assert kept.push().returncode == DONE
+    assert "alarm-over expiry" in kept.deploy(check=True).stdout
 
 
 def test_a_deployment_that_fails_is_told_at_once(product):
@@ -303,13 +310,29 @@ def test_a_deployment_that_fails_is_told_at_once(product):
     assert result.returncode == FAILED and "alarm failing: 1 pass in a row failed" in result.stderr, result
 
 
-def test_a_docker_that_is_away_is_given_time(product):
-    product.write_deploy_conf({"docker": {"host": "unix:///run/lab/no.sock"}})
-    product.start_deployer()
-    said = [product.deploy() for _ in range(3)]
+def test_a_docker_that_is_away_is_given_time(kept):
+    kept.write_deploy_conf({"docker": {"host": "unix:///run/lab/no.sock"}})
+    kept.start_deployer()
+    said = [kept.deploy() for _ in range(3)]
     assert [result.returncode for result in said] == [TEMPORARY] * 3
     assert ["alarm failing" in result.stderr for result in said] == [False, False, True], said
     assert "alarm-held failing" in said[0].stdout
+
+
+def test_what_is_called_by_hand_counts_neither_as_told_nor_as_over(product):
+    """Else a person who looks, or who mends it, would keep the others from hearing of it."""
+    product.mailcow.reset(product.issue(age=70))
+    product.mailcow.reload()
+    for _ in range(2):
+        assert "alarm expiry" in product.deploy().stderr
+    assert not product.mail.exists(f"{DEPLOY_STATE}/alarms.json")
+    product.environment |= KEEP
+    assert "alarm expiry" in product.deploy().stderr
+    product.environment.clear()
+    product.renew()
+    assert product.push().returncode == DONE and "alarm-over" in product.deploy(check=True).stdout
+    product.environment |= KEEP
+    assert "alarm-over expiry" in product.deploy(check=True).stdout
 
 
 def unreachable(lab) -> None:
@@ -346,15 +369,15 @@ def test_an_unchanged_pass_sees_what_time_alone_has_done(product):
     assert result.returncode == FAILED and "alarm expiry: the certificate that is served ends in" in result.stderr, result
 
 
-def test_a_renewal_that_is_not_served_in_time(product):
-    assert product.push().returncode == DONE
-    product.renew(product.issue(age=5))
-    unreachable(product)
-    result = product.push()
+def test_a_renewal_that_is_not_served_in_time(kept):
+    assert kept.push().returncode == DONE
+    kept.renew(kept.issue(age=5))
+    unreachable(kept)
+    result = kept.push()
     assert result.returncode == TEMPORARY
     assert re.search(r"mailcow: primary: alarm unserved: a renewal has been there for \d+ (days|hours)", result.stderr), result
-    product.write_push_conf()
-    assert "alarm-over unserved" in product.push(check=True).stdout
+    kept.write_push_conf()
+    assert "alarm-over unserved" in kept.push(check=True).stdout
 
 
 def test_thresholds_are_configurable_and_can_be_never(product):

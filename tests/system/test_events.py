@@ -15,7 +15,7 @@ from tests.lab.pki import CA
 
 from tests.system.checks import CONFIG, DONE, FAILED, TEMPORARY
 from tests.system.test_check import acme
-from tests.system.test_ladder import breaking, deaf, ecdsa_only, restart, PROGRAMS, QUICK  # noqa: F401
+from tests.system.test_ladder import PROGRAMS, QUICK, breaking, deaf, ecdsa_only  # noqa: F401
 from tests.system.test_sni import configure, lineage
 
 CATALOG = REPOSITORY / "systemd/mailcow-certsync.catalog"
@@ -91,13 +91,16 @@ def test_journalctl_takes_the_catalog_in(tmp_path):
 # What journald gets
 
 
+KEEP = {"MAILCOW_CERT_ALARMS": "keep"}  # as the units of the timers have it
+
+
 class Journals:
     def __init__(self, lab, mail: Journal, proxy: Journal):
         self.lab, self.mail, self.proxy = lab, mail, proxy
 
     def push(self, *args: str) -> int:
         """As the timer's service would."""
-        return self.lab.proxy.run(Journal.wrap(PUSH, *args), check=False, timeout=300).returncode
+        return self.lab.proxy.run(Journal.wrap(PUSH, *args), check=False, timeout=300, env=KEEP).returncode
 
     def restart(self, changes: dict = QUICK) -> None:
         self.lab.write_deploy_conf(changes)

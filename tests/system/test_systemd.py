@@ -203,7 +203,7 @@ def test_who_runs_it(pair):
     assert re.search(rf"^Uid:\s+{uid}\s+{uid}\s", status, re.MULTILINE)
     assert re.search(r"^CapEff:\s+0000000000000004$", status, re.MULTILINE)
     owners = pair.proxy.run(["find", PUSH_STATE, "-printf", "%u %m %P\n"]).stdout.splitlines()
-    assert sorted(owners) == ["certsync-push 600 mailcow.json", "certsync-push 700 "]
+    assert sorted(owners) == ["certsync-push 600 alarms.json", "certsync-push 600 mailcow.json", "certsync-push 700 "]
     pid = pair.mail.property(DEPLOY_SERVICE, "MainPID")
     assert re.search(r"^CapEff:\s+00000000000000cb$", pair.mail.read(f"/proc/{pid}/status"), re.MULTILINE)
 
