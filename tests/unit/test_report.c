@@ -247,6 +247,7 @@ static void makes_events_of_steps(void **state)
     report_progress(r, "restarted service=postfix-mailcow container=c-1 us=900");
     report_progress(r, "not-restarted service=postfix-mailcow container=- us=1: it is gone");
     report_progress(r, "login-broken: nobody: in");
+    report_progress(r, "rolled-back want=primary: it broke"); /* an outcome's event, told when it is known */
     report_progress(r, "installed want=primary");
     report_free(r);
     assert_has(
@@ -256,6 +257,7 @@ static void makes_events_of_steps(void **state)
     assert_has(journal, "|EVENT=not-restarted|DETAIL=it is gone|DURATION_USEC=1|SERVICE=postfix-mailcow|\n");
     assert_has(journal, "|EVENT=login-broken|DETAIL=nobody: in|\n");
     assert_lacks(journal, "installed");
+    assert_lacks(journal, "rolled-back");
 }
 
 static void shows_events_of_steps_to_a_pipe(void **state)
