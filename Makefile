@@ -53,7 +53,7 @@ RECEIVE := $(O)/mailcow-cert-receive
 all: $(PUSH) $(WORKER) $(WATCH) $(DEPLOY) $(RECEIVE) ## build the programs (the default)
 
 # A pass that has nothing to do loads no more than it needs.
-$(PUSH): $(call obj,$(addprefix pusher/,main.c arguments.c lineage.c push_alarms.c push_conf.c state.c unchanged.c)) $(O)/common.a
+$(PUSH): $(call obj,$(addprefix pusher/,main.c arguments.c lineage.c past.c push_alarms.c push_conf.c push_metrics.c push_status.c state.c unchanged.c)) $(O)/common.a
 	$(CC) $(LDALL) -o $@ $^ -linih -ljansson
 
 $(WORKER): $(O)/pusher/worker.o $(call obj,$(PUSHER)) $(O)/common.a

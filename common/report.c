@@ -1,4 +1,5 @@
 #include "common/report.h"
+#include "common/table.h"
 #include "common/text.h"
 #include "common/wire.h"
 
@@ -16,6 +17,7 @@ struct report {
     json_t *steps;
     json_t *results;
     json_t *errors;
+    unsigned tables; /* that were printed */
 };
 
 /* systemd sets JOURNAL_STREAM to the device and inode of the stderr that it gave (systemd.exec(5)). */
@@ -297,6 +299,14 @@ void report_failure(struct report *r, const struct error *err)
 {
     enum event event = err->event || err->code != E_CONFIG ? err->event : EVENT_CONFIGURATION;
     report_event(r, event, NULL, "%s", err->text);
+}
+
+void report_table(struct report *r, const char *name, const struct table *table)
+{
+    if (r->root)
+        json_object_set_new(r->root, name, table_json(table));
+    else if (!r->opts.quiet)
+        r->tables += table_print(table, stdout, r->tables > 0, table_may_colour(stdout));
 }
 
 int report_end(struct report *r, int exit_code)

@@ -90,6 +90,10 @@ void report_event(struct report *r, enum event event, const char *target, const 
 /* What ended the program: the event that the error is, or that its code is. */
 void report_failure(struct report *r, const struct error *err);
 
+/* A table of a status: on stdout, or with --json the array of that name. */
+struct table;
+void report_table(struct report *r, const char *name, const struct table *table);
+
 /* Ends the report; with --json prints it. Returns exit_code. */
 int report_end(struct report *r, int exit_code);
 

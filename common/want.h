@@ -22,8 +22,9 @@ struct want {
     char **names;          /* host names, wildcards allowed; owned by the list */
     size_t name_count;
     char installed[65]; /* fingerprint of what is installed, "" if nothing can be read */
-    time_t not_after;   /* of what is installed, 0 if nothing */
-    bool served;        /* and was seen on every endpoint when it was last looked at */
+    time_t not_before;  /* of what is installed, 0 if nothing */
+    time_t not_after;
+    bool served; /* and was seen on every endpoint when it was last looked at */
 };
 
 /* A zeroed list is an empty one. */

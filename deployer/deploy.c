@@ -1,7 +1,9 @@
 #include "deployer/deploy.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "deployer/deploy_metrics.h"
 #include "deployer/install.h"
+#include "deployer/ledger.h"
 #include "deployer/rollout.h"
 #include "deployer/sni.h"
 #include "deployer/sni_render.h"
@@ -12,7 +14,9 @@ struct deploy {
     struct mailhost *host;
     struct pair *pairs; /* one per want of the host, in the same order */
     size_t count;
-    struct progress progress;
+    struct progress progress; /* to the ledger, and on to the listener */
+    struct progress listener;
+    struct ledger ledger;
     bool force;
     char to_remove[WANT_ID_SIZE];  /* by the operator's word, "" */
     bool has_removed;              /* folders that are to go as soon as no service needs them */
@@ -49,6 +53,7 @@ void deploy_free(struct deploy *d)
     for (size_t i = 0; d->pairs && i < d->count; i++)
         pair_wipe(&d->pairs[i]);
     rollout_free(d->rollout);
+    ledger_free(&d->ledger);
     free(d->pairs);
     free(d);
 }
@@ -499,16 +504,56 @@ static void conclude(struct deploy *d, struct deploy_outcome *out)
     }
 }
 
+/* ---- what is kept of it ---- */
+
+static const char *kind_of(const struct deploy *d)
+{
+    if (d->to_remove[0])
+        return "remove";
+    for (size_t i = 0; i < d->count; i++)
+        if (d->pairs[i].chosen[0])
+            return "rollback";
+    return deploy_has_bundle(d) ? "push" : "reconcile";
+}
+
+static void on_line(void *ctx, const char *text)
+{
+    struct deploy *d = ctx;
+    ledger_hear(&d->ledger, text);
+    if (d->listener.line)
+        d->listener.line(d->listener.ctx, text);
+}
+
+/* That it cannot be kept changes nothing. */
+static void keep_records(struct deploy *d, const struct deploy_outcome *out)
+{
+    const struct ledger_end end = {
+        .outcome = &out->worst, .served = out->served, .endpoints = out->endpoint_count};
+    struct error err;
+    ledger_see(&d->ledger, d->pairs, d->count, d->rollout);
+    int rc = ledger_close(&d->ledger, d->host->store, &end, &err);
+    if (rc < 0)
+        progress_say(&d->progress, "warning: what was done cannot be recorded: %s", err.text);
+    rc = deploy_metrics_write(d->host, d->ledger.history, &err);
+    if (rc < 0)
+        progress_say(&d->progress, "warning: %s", err.text);
+}
+
 int deploy_run(struct deploy *d, bool force, const struct progress *progress, struct deploy_outcome *out,
                struct error *err)
 {
-    d->progress = *progress;
+    const char *kind = kind_of(d);
+    d->listener = *progress;
+    d->progress = (struct progress){.line = on_line, .ctx = d};
     d->force = force;
     int rc = begin(d, err);
+    if (!rc)
+        rc = ledger_open(&d->ledger, d->host->store, kind, err);
     if (rc < 0)
         return rc;
     carry_out(d);
     conclude(d, out);
+    keep_records(d, out);
     return 0;
 }
 

@@ -1,4 +1,5 @@
 #include "deployer/deploy_conf.h"
+#include "common/metrics.h"
 #include "common/text.h"
 #include "common/want.h"
 #include "deployer/docker_host.h"
@@ -152,6 +153,13 @@ static const struct conf_key verify_keys[] = {
      .expected = "auto, or endpoints such as smtp://mail.example.org:25"},
     {.name = "login", .type = CONF_PATH, .offset = AT(login)},
 };
+static const struct conf_key metrics_keys[] = {
+    {.name = "textfile",
+     .type = CONF_STRING,
+     .offset = AT(textfile),
+     .accepts = metrics_is_place,
+     .expected = METRICS_EXPECTED},
+};
 
 static const struct conf_key sni_keys[] = {
     {.name = "domains",
@@ -204,6 +212,7 @@ static const struct conf_section sections[] = {
     {.name = "docker", .record = the_record, KEYS(docker_keys)},
     {.name = "verify", .record = the_record, KEYS(verify_keys)},
     {.name = "alarm", .record = alarm_record, .keys = alarm_keys, .key_count = ALARM_KEYS_DEPLOYER},
+    {.name = "metrics", .record = the_record, KEYS(metrics_keys)},
     {.name = "sni",
      .named = true,
      .record = sni_record,
@@ -225,6 +234,7 @@ int deploy_conf_defaults(struct deploy_conf *s)
         {&s->trust, "/etc/ssl/certs/ca-certificates.crt"},
         {&s->mailcow, "/opt/mailcow-dockerized"},
         {&s->docker_host, DOCKER_HOST_DEFAULT},
+        {&s->textfile, METRICS_FOLDER},
     };
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
         if (conf_set_string(defaults[i].slot, defaults[i].value) < 0)
@@ -337,6 +347,7 @@ void deploy_conf_free(struct deploy_conf *s)
         free(s->sni[i].name);
         conf_list_free(&s->sni[i].domains);
     }
+    free(s->textfile);
     free(s->login);
     *s = (struct deploy_conf){0};
 }

@@ -37,7 +37,8 @@ struct deploy_conf {
     int64_t verify_timeout;             /* seconds */
     struct conf_list endpoints;         /* proto://host[:port], or the single word auto */
     struct alarm_conf alarm;
-    char *login; /* file with a service mailbox's name and password; NULL: no logins */
+    char *textfile;                     /* folder of the metrics, or "off": common/metrics.h */
+    char *login;                        /* file with a service mailbox's name and password; NULL: no logins */
 };
 
 /*

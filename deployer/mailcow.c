@@ -214,12 +214,13 @@ void mailcow_look(int ssl_fd, struct want *want)
     AUTO_CERT struct cert *c = NULL;
     struct error ignored;
     want->installed[0] = '\0';
-    want->not_after = 0;
+    want->not_before = want->not_after = 0;
     AUTO_CLOSE int folder = file_open_dir(ssl_fd, is_primary(want) ? "." : want->id, false, 0, &ignored);
     if (folder < 0 || file_read(folder, "cert.pem", 0, &pem, NULL, &ignored) ||
         cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &c, &ignored))
         return;
     memcpy(want->installed, cert_info(c)->fingerprint, sizeof want->installed);
+    want->not_before = cert_info(c)->not_before;
     want->not_after = cert_info(c)->not_after;
 }
 

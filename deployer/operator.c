@@ -1,7 +1,7 @@
 #include "deployer/operator.h"
 #include "common/client.h"
 #include "common/clock.h"
-#include "common/text.h"
+#include "deployer/status_table.h"
 
 #include <errno.h>
 #include <string.h>
@@ -60,29 +60,6 @@ static void on_want(struct answer *a, int code, const char *text)
                              });
 }
 
-/* A generation beside the current one: what rollback can go back to, or would be refused. */
-static void on_generation(struct answer *a, int code, const char *text)
-{
-    char want[WANT_ID_SIZE] = "", id[64] = "", fingerprint[65] = "", when[TEXT_TIME_SIZE], state[32] = "";
-    char detail[600];
-    (void)code;
-    time_t not_after = 0;
-    wire_field(text, "want", want, sizeof want);
-    wire_field(text, "id", id, sizeof id);
-    wire_field(text, "fingerprint", fingerprint, sizeof fingerprint);
-    if (wire_field(text, "not-after", when, sizeof when))
-        text_parse_time(when, &not_after);
-    if (!wire_field(text, "state", state, sizeof state) || strcmp(state, "current") == 0)
-        return;
-    const char *why = wire_free_text(text);
-    snprintf(detail, sizeof detail, "generation %s%s%.500s", id, *why ? ": " : "", why);
-    report_result(a->report, &(struct report_result){.want = want,
-                                                     .result = state,
-                                                     .fingerprint = fingerprint,
-                                                     .not_after = not_after,
-                                                     .detail = detail});
-}
-
 static void on_finding(struct answer *a, int code, const char *text)
 {
     struct client_finding finding;
@@ -120,8 +97,7 @@ static void on_row(void *ctx, int code, const char *text)
     static const struct {
         const char *kind;
         void (*tell)(struct answer *a, int code, const char *text);
-    } rows[] = {
-        {"want", on_want}, {"generation", on_generation}, {"finding", on_finding}, {"alarm", on_alarm}};
+    } rows[] = {{"want", on_want}, {"finding", on_finding}, {"alarm", on_alarm}};
     char kind[16] = "";
     wire_word(text, 0, kind, sizeof kind);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -138,19 +114,25 @@ static int conclude_check(const struct answer *a, const struct client_reply *rep
     return 0;
 }
 
+static int ask(struct wire *w, const char *command, struct client_greeting *out_greeting, struct error *err)
+{
+    wire_set_deadline(w, clock_ms() + SESSION_MS);
+    int rc = client_read_greeting(w, out_greeting, err);
+    if (!rc)
+        rc = wire_write_line(w, err, "HELLO %d %s/%s", WIRE_PROTOCOL, "mailcow-cert-deploy", VERSION);
+    return rc ? rc : wire_write_line(w, err, "%s", command);
+}
+
 static int converse(struct wire *w, const char *command, struct report *report, struct error *err)
 {
     struct answer answer = {.report = report};
     AUTO_GREETING struct client_greeting greeting = {0};
     struct client_reply reply;
-    wire_set_deadline(w, clock_ms() + SESSION_MS);
-    int rc = client_read_greeting(w, &greeting, err);
+    bool is_status = strcmp(command, "STATUS") == 0;
+    int rc = ask(w, command, &greeting, err);
     if (!rc)
-        rc = wire_write_line(w, err, "HELLO %d %s/%s", WIRE_PROTOCOL, "mailcow-cert-deploy", VERSION);
-    if (!rc)
-        rc = wire_write_line(w, err, "%s", command);
-    if (!rc)
-        rc = client_read_reply(w, report, on_row, &answer, &reply, err);
+        rc = is_status ? status_show(w, &greeting, report, &reply, err)
+                       : client_read_reply(w, report, on_row, &answer, &reply, err);
     if (rc == WIRE_END)
         return error_set(err, E_TEMPORARY, "the daemon ended the session without a verdict; try again");
     if (rc)

@@ -36,6 +36,7 @@ static bool compare(struct probe *p)
     const char *expected = p->opts.expectation->fingerprint;
     if (tls_fingerprint(p->tls, p->outcome.fingerprint, &err))
         return over(p, VERIFY_HANDSHAKE, "%s", err.text);
+    tls_validity(p->tls, &p->outcome.not_before, &p->outcome.not_after);
     tls_leave(p->tls, dialogue_farewell(p->opts.dialogue));
     if (strcmp(p->outcome.fingerprint, expected) != 0)
         return over(p, VERIFY_STALE, "another leaf is served: %.16s... instead of %.16s...",

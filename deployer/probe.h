@@ -40,6 +40,7 @@ struct probe_outcome {
     size_t address; /* the last one that was tried */
     bool heard;     /* something was said there */
     char fingerprint[65];
+    time_t not_before, not_after; /* of that leaf */
     char detail[200];
 };
 

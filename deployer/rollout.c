@@ -803,6 +803,19 @@ bool rollout_want(const struct rollout *r, size_t pair, struct outcome *out)
     return !missing && r->endpoints.count;
 }
 
+bool rollout_see(const struct rollout *r, size_t pair, size_t endpoint, struct rollout_seen *out)
+{
+    const struct verify_cell *row = r->now, *worst = NULL;
+    if (!row || endpoint >= r->endpoints.count || !r->results[endpoint].endpoint)
+        return false;
+    row = row_of(r, row, endpoint);
+    for (size_t q = 0; q < r->question_count; q++)
+        if (row[q].applies && concerns(r, pair, endpoint, q) && (!worst || row[q].state > worst->state))
+            worst = &row[q];
+    *out = (struct rollout_seen){.result = &r->results[endpoint], .cell = worst};
+    return worst;
+}
+
 const struct verify_result *rollout_endpoints(const struct rollout *r, size_t *out_count, size_t *out_served)
 {
     *out_count = *out_served = 0;

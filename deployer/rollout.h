@@ -67,6 +67,14 @@ bool rollout_broke(const struct rollout *r, size_t pair);
 /* The first listener that broke, for people. */
 const char *rollout_broken_text(const struct rollout *r);
 
+/* What the endpoint of that index (below ENDPOINT_MAX) showed last for the names of the pair, the worst of
+ * it. False when there is none, or it was not asked for any. */
+struct rollout_seen {
+    const struct verify_result *result; /* of the endpoint as a whole */
+    const struct verify_cell *cell;
+};
+bool rollout_see(const struct rollout *r, size_t pair, size_t endpoint, struct rollout_seen *out);
+
 /* Of the last look or run, one per endpoint; they belong to the rollout. */
 const struct verify_result *rollout_endpoints(const struct rollout *r, size_t *out_count, size_t *out_served);
 

@@ -6,6 +6,7 @@
 #include "deployer/deploy.h"
 #include "deployer/deploy_alarms.h"
 #include "deployer/preflight.h"
+#include "deployer/status.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -73,14 +74,6 @@ static int complain(struct session *s, int rc, const struct error *why)
 
 /* ---- greeting ---- */
 
-/* A record speaks of the generation that it names, which is yet to be installed or is installed; not of what
- * somebody else put in its place since. */
-static enum store_state state_of(const struct want *want, const struct record *record)
-{
-    bool ours = strcmp(record->fingerprint, want->installed) == 0;
-    return ours || record->state == STORE_PENDING ? record->state : STORE_NONE;
-}
-
 static int greet_want(struct session *s, const struct want *want, struct error *err)
 {
     char when[TEXT_TIME_SIZE] = "-";
@@ -92,7 +85,7 @@ static int greet_want(struct session *s, const struct want *want, struct error *
         text_time(when, want->not_after);
     rc = wire_write_line(s->wire, err, "%d-want id=%s installed=%s not-after=%s state=%s", WIRE_GREETING,
                          want->id, want->installed[0] ? want->installed : "-", when,
-                         store_state_str(state_of(want, &record)));
+                         store_state_str(status_of(want, &record)));
     for (size_t i = 0; !rc && i < want->name_count; i++)
         rc = wire_write_line(s->wire, err, "%d-name id=%s name=%s", WIRE_GREETING, want->id, want->names[i]);
     return rc;
@@ -428,56 +421,10 @@ static int command_remove(struct session *s, const char *line, struct error *err
     return deploy_remove(s->deploy, want, &why) < 0 ? wrong_arguments(s, &why, err) : run(s, false, err);
 }
 
-static const char *standing_of(const struct record *r, const char *generation, bool quarantined)
-{
-    if (strcmp(r->current, generation) == 0)
-        return "current";
-    return quarantined ? "quarantined" : strcmp(r->previous, generation) == 0 ? "previous" : "kept";
-}
-
-static int write_generations(struct session *s, const char *want, const struct record *r, struct error *err)
-{
-    AUTO_FREE struct generation_meta *list = NULL;
-    char when[TEXT_TIME_SIZE], reason[STORE_REASON_SIZE] = "";
-    size_t count;
-    int rc = store_list(s->host->store, want, &list, &count, err);
-    for (size_t i = count; rc >= 0 && i-- > 0;) {
-        rc = store_is_quarantined(s->host->store, want, list[i].fingerprint, reason, err);
-        bool quarantined = rc == STORE_QUARANTINED;
-        if (rc >= 0)
-            rc = wire_write_line(
-                s->wire, err, "%d-generation want=%s id=%s fingerprint=%s not-after=%s state=%s%s%s", WIRE_OK,
-                want, list[i].id, list[i].fingerprint, text_time(when, list[i].not_after),
-                standing_of(r, list[i].id, quarantined), quarantined ? ": " : "", quarantined ? reason : "");
-    }
-    return rc;
-}
-
 static int command_status(struct session *s, const char *line, struct error *err)
 {
     (void)line;
-    for (size_t i = 0; i < s->host->wants.count; i++) {
-        const struct want *want = &s->host->wants.list[i];
-        struct record r;
-        char not_after[TEXT_TIME_SIZE] = "-", verified[TEXT_TIME_SIZE] = "-";
-        int rc = store_read_record(s->host->store, want->id, &r, err);
-        if (rc < 0)
-            return rc;
-        if (want->not_after)
-            text_time(not_after, want->not_after);
-        if (r.verified)
-            text_time(verified, r.verified);
-        rc = wire_write_line(
-            s->wire, err, "%d-want id=%s result=%s fingerprint=%s not-after=%s generation=%s verified=%s%s%s",
-            WIRE_OK, want->id, store_state_str(state_of(want, &r)),
-            want->installed[0] ? want->installed : "-", not_after, r.current[0] ? r.current : "-", verified,
-            r.detail[0] ? ": " : "", r.detail);
-        if (!rc)
-            rc = write_generations(s, want->id, &r, err);
-        if (rc < 0)
-            return rc;
-    }
-    return wire_write_line(s->wire, err, "%d status", WIRE_OK);
+    return status_write(s->wire, s->host, err);
 }
 
 static int write_findings(struct session *s, int code, const struct finding_list *found,

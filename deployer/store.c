@@ -401,6 +401,16 @@ int store_is_quarantined(struct store *s, const char *want, const char *fingerpr
     return STORE_QUARANTINED;
 }
 
+int store_count_quarantined(struct store *s, const char *want, size_t *out, struct error *err)
+{
+    json_auto_t *list = NULL;
+    AUTO_CLOSE int fd = open_want(s, want, true, err);
+    int rc = fd < 0 ? err->code : read_quarantine(fd, &list, err);
+    if (!rc)
+        *out = json_array_size(list);
+    return rc;
+}
+
 int store_release(struct store *s, const char *want, const char *fingerprint, struct error *err)
 {
     json_auto_t *list = NULL;

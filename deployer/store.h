@@ -6,6 +6,7 @@
  *   <state>/lock
  *   <state>/contact                              its time: when a pusher was here last
  *   <state>/alarms.json                          common/alarm.h
+ *   <state>/history.json                         what deployments did: deployer/ledger.h
  *   <state>/intent.json                          {"want": …, "generation": …} while a pair is being installed
  *   <state>/wants/<want>/record.json
  *   <state>/wants/<want>/quarantine.json         what was rolled back, and why
@@ -27,7 +28,7 @@ void store_close(struct store *s);
 CLEANUP_DEFINE(struct store *, store_close)
 #define AUTO_STORE CLEANUP(store_closep)
 
-/* The state folder's descriptor: for what needs no care (common/alarm.h). */
+/* The state folder's descriptor: for what needs no care (common/alarm.h, common/history.h). */
 int store_folder(const struct store *s);
 
 /* A pusher was here; and when the last one was, 0 if never. Neither is worth an error. */
@@ -84,6 +85,7 @@ enum {
 };
 int store_is_quarantined(struct store *s, const char *want, const char *fingerprint, char *out_reason,
                          struct error *err);
+int store_count_quarantined(struct store *s, const char *want, size_t *out, struct error *err);
 /* It was served after all. */
 int store_release(struct store *s, const char *want, const char *fingerprint, struct error *err);
 

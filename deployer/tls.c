@@ -151,6 +151,20 @@ int tls_fingerprint(struct tls *t, char *out, struct error *err)
     return ok ? 0 : failed(err, "TLS: the server showed no certificate");
 }
 
+static time_t time_of(const ASN1_TIME *asn1)
+{
+    struct tm tm;
+    return asn1 && ASN1_TIME_to_tm(asn1, &tm) ? timegm(&tm) : 0;
+}
+
+void tls_validity(const struct tls *t, time_t *out_begin, time_t *out_end)
+{
+    const X509 *leaf = SSL_get0_peer_certificate(t->ssl);
+    *out_begin = leaf ? time_of(X509_get0_notBefore(leaf)) : 0;
+    *out_end = leaf ? time_of(X509_get0_notAfter(leaf)) : 0;
+    ERR_clear_error();
+}
+
 void tls_leave(struct tls *t, const char *farewell)
 {
     if (farewell)

@@ -43,6 +43,8 @@ bool tls_heard(const struct tls *t);
 
 /* After the handshake: SHA-256 of the leaf's DER in lower-case hex. out: 65 bytes. */
 int tls_fingerprint(struct tls *t, char *out, struct error *err);
+/* After the handshake: from when until when the leaf is valid; 0 for what cannot be read. */
+void tls_validity(const struct tls *t, time_t *out_begin, time_t *out_end);
 
 /* Says farewell (may be NULL) and close_notify, as far as that goes without waiting. */
 void tls_leave(struct tls *t, const char *farewell);

@@ -52,8 +52,9 @@ struct verify_result {
 /* What was seen last at one endpoint for one expectation. */
 struct verify_cell {
     bool applies;
-    enum verify_state state; /* VERIFY_UNREACHABLE also where it was not asked in time */
-    char fingerprint[65];    /* the leaf that was seen, "" if none */
+    enum verify_state state;      /* VERIFY_UNREACHABLE also where it was not asked in time */
+    char fingerprint[65];         /* the leaf that was seen, "" if none */
+    time_t not_before, not_after; /* of that leaf, 0 if none */
 };
 
 /* Whether TLS came about, with whatever leaf. */

@@ -6,7 +6,10 @@
  */
 #include "common/libexec.h"
 #include "pusher/arguments.h"
+#include "pusher/past.h"
 #include "pusher/push_alarms.h"
+#include "pusher/push_metrics.h"
+#include "pusher/push_status.h"
 #include "pusher/unchanged.h"
 
 #include <limits.h>
@@ -39,18 +42,19 @@ static bool is_all_unchanged(const struct arguments *a, const struct push_conf *
     return true;
 }
 
-static void report_all(const struct arguments *a, const struct push_conf *conf, const struct state *states,
-                       struct report *report)
+static void report_unchanged(const struct arguments *a, const struct push_conf *conf,
+                             const struct state *states, int state_fd, struct report *report)
 {
+    struct error err;
     for (size_t i = 0; i < conf->target_count; i++) {
         const struct target *target = &conf->targets[i];
         if (!arguments_select(a, target))
             continue;
-        if (a->command == COMMAND_STATUS && !states[i].contact)
-            report_result(report,
-                          &(struct report_result){.target = target->name, .result = "never contacted"});
-        unchanged_report(&states[i], target, a->command == COMMAND_STATUS ? NULL : "unchanged", report);
+        unchanged_report(&states[i], target, report);
+        past_touch(state_fd, target->name);
     }
+    if (push_metrics_write(conf, state_fd, &err) < 0)
+        report_error(report, "%s", err.text);
 }
 
 static int run(const struct arguments *a, struct state *states, struct report *report, char **argv,
@@ -71,10 +75,12 @@ static int run(const struct arguments *a, struct state *states, struct report *r
         if (rc && a->command == COMMAND_STATUS)
             report_error(report, "%s: %s", conf.targets[i].name, why.text);
     }
+    if (a->command == COMMAND_STATUS)
+        return push_status(a, &conf, states, state_fd, report, err);
     bool quiet = a->target || push_alarms_quiet(&conf, states, state_fd);
-    if (a->command == COMMAND_RUN && !(quiet && is_all_unchanged(a, &conf, states)))
+    if (!quiet || !is_all_unchanged(a, &conf, states))
         return become(WORKER, argv, err);
-    report_all(a, &conf, states, report);
+    report_unchanged(a, &conf, states, state_fd, report);
     return 0;
 }
 

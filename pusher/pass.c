@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "pusher/candidate.h"
 #include "pusher/contact.h"
+#include "pusher/past.h"
 #include "pusher/state.h"
 #include "pusher/unchanged.h"
 
@@ -15,6 +16,8 @@ struct plan {
     struct secret bundle;          /* loaded, to be sent */
     char fingerprint[65];          /* of the bundle, or of the chosen lineage */
     time_t not_before, not_after;
+    char result[16];
+    char detail[300];
     bool sent;
     bool accepted;
     bool served; /* the verdict's, or the greeting's, word */
@@ -40,12 +43,14 @@ static void pass_free(struct pass *p)
     wire_free(p->wire);
 }
 
-static void report_plan(const struct pass *p, const struct plan *plan, const char *result, enum event event,
+static void report_plan(const struct pass *p, struct plan *plan, const char *result, enum event event,
                         const char *detail)
 {
     if (plan->rc < 0 && p->opts->failure && !p->opts->failure->text[0])
         error_set(p->opts->failure, plan->rc, "want %s: %s: %s", plan->want->id, result,
                   detail ? detail : "");
+    snprintf(plan->result, sizeof plan->result, "%s", plan->served ? "served" : result);
+    snprintf(plan->detail, sizeof plan->detail, "%.*s", (int)sizeof plan->detail - 1, detail ? detail : "");
     report_result(p->opts->report, &(struct report_result){
                                        .event = event,
                                        .target = p->opts->target->name,
@@ -288,11 +293,15 @@ static int record(struct pass *p, struct error *err)
         const struct state_want *before = recall(p, plan->want->id);
         struct state_want *want = &new.wants[i];
         strcpy(want->id, plan->want->id);
+        memcpy(want->result, plan->result, sizeof want->result);
+        memcpy(want->detail, plan->detail, sizeof want->detail);
         if (plan->served) {
+            bool same = before && before->since && strcmp(before->fingerprint, plan->fingerprint) == 0;
             memcpy(want->fingerprint, plan->fingerprint, sizeof want->fingerprint);
             memcpy(want->lineage, plan->lineage->name, sizeof want->lineage);
             want->not_before = plan->not_before;
             want->not_after = plan->not_after;
+            want->since = same ? before->since : new.contact;
         } else if (before) {
             memcpy(want->lineage, before->lineage, sizeof want->lineage);
         }
@@ -383,17 +392,39 @@ static enum event event_of_failure(const struct error *err)
     return err->event ? err->event : err->code == E_TEMPORARY ? EVENT_PUSH_DELAYED : EVENT_PUSH_FAILED;
 }
 
+/* The first want that was not served, for people. */
+static const char *find_complaint(const struct state *s)
+{
+    for (size_t i = 0; i < s->names.count; i++)
+        if (!s->wants[i].fingerprint[0] && s->wants[i].detail[0])
+            return s->wants[i].detail;
+    return "";
+}
+
+static void keep_record(const struct pass_opts *opts, int rc, int64_t start_us, const char *text)
+{
+    AUTO_STATE struct state after = {0};
+    struct error err;
+    state_read(opts->state_fd, opts->target->name, &after, &err);
+    const struct past_pass pass = {
+        .rc = rc, .us = clock_us() - start_us, .detail = rc < 0 && !*text ? find_complaint(&after) : text};
+    if (past_add(opts->state_fd, opts->target->name, &pass, &err) < 0)
+        report_error(opts->report, "%s: what was done cannot be recorded: %s", opts->target->name, err.text);
+}
+
 int pass_run(const struct pass_opts *opts)
 {
     CLEANUP(pass_free) struct pass p = {.opts = opts};
     struct error err = {0};
+    int64_t start_us = clock_us();
     int rc = state_read(opts->state_fd, opts->target->name, &p.state, &err);
     if (rc)
         report_error(opts->report, "%s: %s; it is asked for again", opts->target->name, err.text);
     err.text[0] = '\0';
     if (!opts->force && !opts->dry_run &&
         unchanged(&p.state, opts->conf, opts->target, opts->lineages, time(NULL))) {
-        unchanged_report(&p.state, opts->target, "unchanged", opts->report);
+        unchanged_report(&p.state, opts->target, opts->report);
+        past_touch(opts->state_fd, opts->target->name);
         return 0;
     }
     rc = connect_and_push(&p, &err);
@@ -402,5 +433,7 @@ int pass_run(const struct pass_opts *opts)
                      err.text);
     if (rc < 0 && err.text[0] && opts->failure)
         *opts->failure = err;
+    if (!opts->dry_run)
+        keep_record(opts, rc, start_us, rc < 0 ? err.text : "");
     return rc;
 }

@@ -1,4 +1,5 @@
 #include "pusher/push_conf.h"
+#include "common/metrics.h"
 
 #include <string.h>
 
@@ -21,6 +22,13 @@ static const struct conf_key push_keys[] = {
      .offset = AT(push_conf, watch_every),
      .min = 10,
      .max = 86400},
+};
+static const struct conf_key metrics_keys[] = {
+    {.name = "textfile",
+     .type = CONF_STRING,
+     .offset = AT(push_conf, textfile),
+     .accepts = metrics_is_place,
+     .expected = METRICS_EXPECTED},
 };
 static const struct conf_key source_keys[] = {
     {.name = "path", .type = CONF_PATH, .offset = AT(source, path)},
@@ -91,6 +99,7 @@ static void *alarm_record(void *config, const char *instance)
 static const struct conf_section sections[] = {
     {.name = "push", .record = push_record, KEYS(push_keys)},
     {.name = "alarm", .record = alarm_record, .keys = alarm_keys, .key_count = ALARM_KEYS_PUSHER},
+    {.name = "metrics", .record = push_record, KEYS(metrics_keys)},
     {.name = "source", .named = true, .record = source_record, KEYS(source_keys)},
     {.name = "target", .named = true, .record = target_record, KEYS(target_keys)},
 };
@@ -116,7 +125,8 @@ static int set_defaults(struct push_conf *out)
 {
     *out = (struct push_conf){.verify_every = 86400, .watch_every = 3600, .alarm = alarm_conf_defaults};
     out->alarm.contact = -1;
-    return conf_set_string(&out->state, "/var/lib/mailcow-cert-push");
+    int rc = conf_set_string(&out->state, "/var/lib/mailcow-cert-push");
+    return rc ? rc : conf_set_string(&out->textfile, METRICS_FOLDER);
 }
 
 int push_conf_parse(const char *path, char *text, struct push_conf *out, struct problems *problems)
@@ -163,6 +173,7 @@ int push_conf_read(const char *path, struct push_conf *out, struct problems *pro
 void push_conf_free(struct push_conf *s)
 {
     free(s->state);
+    free(s->textfile);
     for (size_t i = 0; i < s->source_count; i++) {
         free(s->sources[i].name);
         free(s->sources[i].path);

@@ -1,6 +1,7 @@
 #include "pusher/state.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/history.h"
 #include "common/text.h"
 
 #include <errno.h>
@@ -44,13 +45,17 @@ int state_open(const char *path, bool lock, struct error *err)
 
 /* ---- reading ---- */
 
+/* Left out if it does not fit: cut, it might not be UTF-8 any more. */
+static void copy_text(const json_t *object, const char *key, char *out, size_t size)
+{
+    const char *text = history_text(object, key);
+    snprintf(out, size, "%s", strlen(text) < size ? text : "");
+}
+
 static int parse_want(const json_t *object, struct state *s, struct error *err)
 {
     const char *id = json_string_value(json_object_get(object, "id"));
     const char *fingerprint = json_string_value(json_object_get(object, "fingerprint"));
-    const char *lineage = json_string_value(json_object_get(object, "lineage"));
-    const char *not_after = json_string_value(json_object_get(object, "not_after"));
-    const char *not_before = json_string_value(json_object_get(object, "not_before"));
     const json_t *name;
     struct want *want;
     size_t i;
@@ -67,12 +72,12 @@ static int parse_want(const json_t *object, struct state *s, struct error *err)
     strcpy(out->id, want->id);
     if (fingerprint && text_is_fingerprint(fingerprint))
         strcpy(out->fingerprint, fingerprint);
-    if (lineage && strlen(lineage) < sizeof out->lineage) /* cut, it might not be UTF-8 any more */
-        strcpy(out->lineage, lineage);
-    if (not_after && !text_parse_time(not_after, &out->not_after))
-        out->not_after = 0;
-    if (not_before && !text_parse_time(not_before, &out->not_before))
-        out->not_before = 0;
+    copy_text(object, "lineage", out->lineage, sizeof out->lineage);
+    out->not_before = history_time(object, "not_before");
+    out->not_after = history_time(object, "not_after");
+    out->since = history_time(object, "since");
+    copy_text(object, "result", out->result, sizeof out->result);
+    copy_text(object, "detail", out->detail, sizeof out->detail);
     return 0;
 }
 
@@ -135,9 +140,11 @@ static json_t *new_want(const struct want *names, const struct state_want *want)
     json_t *list = json_array();
     for (size_t i = 0; i < names->name_count; i++)
         json_array_append_new(list, json_string(names->names[i]));
-    return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s}", "id", want->id, "names", list, "fingerprint",
-                     want->fingerprint, "lineage", want->lineage, "not_before",
-                     text_time(from, want->not_before), "not_after", text_time(when, want->not_after));
+    return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:s, s:o}", "id", want->id, "names", list,
+                     "fingerprint", want->fingerprint, "lineage", want->lineage, "not_before",
+                     text_time(from, want->not_before), "not_after", text_time(when, want->not_after),
+                     "since", history_new_time(want->since), "result", want->result, "detail",
+                     history_new_text(want->detail));
 }
 
 int state_write(int dirfd, const char *target, const struct state *s, struct error *err)

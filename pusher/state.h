@@ -14,6 +14,9 @@ struct state_want {
     char fingerprint[65]; /* that the deployer says is served; "" if it is not */
     char lineage[300];    /* that it came from */
     time_t not_before, not_after;
+    time_t since;     /* when that was first recorded; 0 if it is not served */
+    char result[16];  /* the last verdict's word: "served", "pending", "rejected", … */
+    char detail[300]; /* why it is not served */
 };
 
 struct state {

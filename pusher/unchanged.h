@@ -15,8 +15,7 @@
 bool unchanged(const struct state *s, const struct push_conf *conf, const struct target *target,
                const struct lineage_list *lineages, time_t now);
 
-/* Reports every want of the state as result ("unchanged"), or NULL: as served or not served. */
-void unchanged_report(const struct state *s, const struct target *target, const char *result,
-                      struct report *report);
+/* Reports every want of the state as unchanged. */
+void unchanged_report(const struct state *s, const struct target *target, struct report *report);
 
 #endif

@@ -7,6 +7,7 @@
 #include "pusher/enroll.h"
 #include "pusher/pass.h"
 #include "pusher/pass_alarms.h"
+#include "pusher/push_metrics.h"
 #include "pusher/state.h"
 
 #include <string.h>
@@ -37,6 +38,14 @@ static bool has_changed(const struct push_conf *conf, const struct lineage_list 
     return !is_same(before, &now);
 }
 
+static void write_metrics(const struct arguments *a, const struct push_conf *conf, int state_fd,
+                          struct report *report)
+{
+    struct error err;
+    if (!a->dry_run && push_metrics_write(conf, state_fd, &err) < 0)
+        report_error(report, "%s", err.text);
+}
+
 /* out_changed: whether a lineage is not as it was at the beginning. */
 static int push_all(const struct arguments *a, const struct push_conf *conf, int state_fd,
                     struct report *report, bool *out_changed, struct error *err)
@@ -60,6 +69,7 @@ static int push_all(const struct arguments *a, const struct push_conf *conf, int
         if (arguments_select(a, opts.target))
             worst = error_worse(worst, results[i].rc = pass_run(&opts));
     }
+    write_metrics(a, conf, state_fd, report);
     *out_changed = has_changed(conf, &lineages);
     if (a->dry_run || a->target || a->no_alarms ||
         *out_changed) /* what concerns the others, or what is new, cannot be said */

@@ -410,6 +410,14 @@ def defines(path: Path, test: str) -> bool:
     return f"static void {test}(void **state)" in text and len(re.findall(rf"\b{test}\b", text)) > 1
 
 
+def test_every_metric_is_described():
+    """A family of the code is a row of docs/metrics.md, with the same labels, and the other way round."""
+    rows = dict(re.findall(r"^\| `((?:deploy|push)_\w+)` \| (.*?) \|", (REPOSITORY / "docs/metrics.md").read_text(), re.MULTILINE))
+    code = "".join((REPOSITORY / path).read_text() for path in ("deployer/deploy_metrics.c", "pusher/push_metrics.c"))
+    assert set(rows) == set(re.findall(r'"((?:deploy|push)_\w+)"', code))
+    assert {label for labels in rows.values() for label in re.findall(r"`(\w+)`", labels)} == set(re.findall(r'\{"(\w+)", [^"]', code))
+
+
 def test_every_threat_has_a_test_that_exists():
     rows = threats()
     assert len(rows) > 25

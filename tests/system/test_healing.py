@@ -95,7 +95,7 @@ def test_status_does_not_call_served_what_somebody_else_installed(product):
     deployed(product)
     product.mailcow.install(product.issue(age=1))
     result = product.deploy("status")
-    assert "served" not in result.stdout and installed_fingerprint(product) in result.stdout
+    assert "served" not in result.stdout and installed_fingerprint(product)[:12] in result.stdout
     with connect(product) as session:
         assert "state=none" in "\n".join(greeted(session).rows)
 

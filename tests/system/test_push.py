@@ -228,13 +228,13 @@ def test_quiet_says_nothing_but_errors(product):
 
 
 def test_status_asks_nobody(product):
-    assert pushed(product, "status").stdout == "mailcow: never contacted\n"
+    assert re.search(r"^mailcow +mail.example.org +never contacted$", pushed(product, "status").stdout, re.MULTILINE)
     new = product.renew()
     pushed(product)
     product.sshd.stop()
     result = pushed(product, "status")
-    assert f"mailcow: primary: served {new.fingerprint} from npm/npm-5 until" in result.stdout
-    assert json.loads(pushed(product, "status", "--json").stdout)["results"][0]["result"] == "served"
+    assert re.search(rf"^mailcow +primary +served +npm/npm-5 +{new.fingerprint[:12]} ", result.stdout, re.MULTILINE)
+    assert json.loads(pushed(product, "status", "--json").stdout)["wants"][0]["state"] == "served"
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
@@ -302,7 +302,7 @@ def test_the_state_is_private(product):
     pushed(product)
     assert product.proxy.path(PUSH_STATE).stat().st_mode & 0o777 == 0o700
     assert product.proxy.path(STATE).stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in product.proxy.path(PUSH_STATE).iterdir()] == ["mailcow.json"]
+    assert {path.name for path in product.proxy.path(PUSH_STATE).iterdir()} == {"mailcow.json", "mailcow.history"}
     assert product.old.key.splitlines()[1] not in product.proxy.read(STATE)
 
 
@@ -330,6 +330,31 @@ def test_a_cut_before_the_verdict_is_never_recorded(product, direction):
     assert_deployed(product, new)
 
 
+LIAR = """
+import sys
+def say(*lines):
+    print(*lines, sep="\\n", flush=True)
+say("220-mailcow-cert-deploy version=9 protocol=1 host=mail.example.org", "220-want id=primary installed=- not-after=- state=none",
+    "220-name id=primary name=mail.example.org", "220 ready")
+sys.stdin.buffer.readline()
+sys.stdin.buffer.read(int(sys.stdin.buffer.readline().split()[2]))
+sys.stdin.buffer.readline()
+say("250 judged want=primary", *{rows}, "250 deployed served=9 endpoints=9")
+"""
+
+
+@pytest.mark.parametrize("rows", [["250-want id=primary result=deployed fingerprint=" + "0" * 64], [],
+                                  ["250-want id=other result=deployed fingerprint=" + "0" * 64]], ids=["another leaf", "no row", "another want"])
+def test_a_verdict_that_does_not_name_what_was_sent_is_no_success(product, rows):
+    """Whoever it is that answers: only what was sent, and is said to be served, is recorded."""
+    product.renew()
+    product.mail.write("/srv/liar.py", LIAR.format(rows=rows))
+    product.sshd.authorize(product.public_key, options=f'restrict,command="{PYTHON} -I /srv/liar.py"')
+    result = product.push()
+    assert result.returncode == FAILED and "the mail host serves another certificate" in result.stderr, result
+    assert recorded(product) is None
+
+
 def test_a_lost_verdict_is_asked_for_again(product):
     new = product.renew()
     with product.link() as link:
@@ -344,8 +369,8 @@ def test_a_lost_verdict_is_asked_for_again(product):
     product.write_known_hosts()
     product.write_push_conf()
     assert f"unchanged {new.fingerprint}" in pushed(product).stdout
-    assert new.fingerprint in pushed(product, "status").stdout
-    assert f"primary: served {new.fingerprint}" in product.deploy("status").stdout
+    assert new.fingerprint in pushed(product, "status", "--json").stdout
+    assert re.search(rf"^primary +served +{new.fingerprint[:12]} ", product.deploy("status").stdout, re.MULTILINE)
     assert_deployed(product, new)
 
 

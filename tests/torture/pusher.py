@@ -115,7 +115,7 @@ class Torture:
         others = {endpoint: leaf for endpoint, leaf in self.wire.everywhere().items() if leaf != self.new.fingerprint}
         if others:
             outcome.problems.append(f"not served: {others}")
-        outcome.strays = sorted({path.name for path in self.lab.proxy.path(PUSH_STATE).iterdir()} - {"mailcow.json"})
+        outcome.strays = sorted({path.name for path in self.lab.proxy.path(PUSH_STATE).iterdir()} - {"mailcow.json", "mailcow.history"})
         if outcome.strays:
             outcome.problems.append(f"left in the state folder: {' '.join(outcome.strays)}")
         outcome.finished = not outcome.problems
