@@ -194,7 +194,7 @@ TARGETS   := $(sort $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_
 
 # What looks at freed memory, or at a limit of memory, can do so only without sanitizers.
 PLAIN_O    := $(O)/unit-plain
-PLAIN_RUNS := $(patsubst %,$(PLAIN_O)/tests/unit/test_%.run,cert judge_confined secret)
+PLAIN_RUNS := $(patsubst %,$(PLAIN_O)/tests/unit/test_%.run,cert judge_confined login secret)
 
 .PHONY: unit
 unit: ## the unit tests and the fuzz corpora, under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -74,6 +74,10 @@ class Client:
         while await self.ask(self.bundle):
             pass
 
+    async def babbling(self) -> None:
+        await self.send(b"\x01\n")
+        await self.read()
+
     async def deaf(self) -> None:
         await self.send(HELLO)
         for _ in range(60):

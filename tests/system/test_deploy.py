@@ -328,6 +328,8 @@ def call_of(lab, call: str, path: str) -> int:
 
 def test_what_a_killed_session_left_is_finished_at_once(product):
     """Nobody has to come again: whatever reads the pair in the meantime would not serve."""
+    product.renew(product.issue(age=3))
+    assert product.push().returncode == DONE  # the first deployment also keeps what was there before
     number = call_of(product, "renameat", "cert.pem")
     new = product.renew()
     with killing(product, "renameat", number):

@@ -58,6 +58,7 @@ def test_the_real_engine_with_tlsverify(product, docker_ca):
                          "--tlskey=/etc/docker-tls/key.pem")
     try:
         product.mailcow.heal()
+        product.environment["https_proxy"] = "http://127.0.0.1:9"  # the engine is not asked through it
         use_engine(product, "tcp://127.0.0.1:2376", CERTS)
         new = product.renew()
         assert product.push().returncode == DONE
