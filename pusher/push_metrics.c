@@ -138,7 +138,7 @@ static void add_wants(struct metrics *m, const struct all *all)
                 const struct state_want *w = &all->list[i].state.wants[n];
                 const struct metrics_label labels[] = {
                     {"target", all->list[i].name}, {"want", w->id}, {"lineage", w->lineage}, {0}};
-                if (!families[f].needs_served || (served(w) && families[f].of(w) != 0))
+                if (!families[f].needs_served || (w->fingerprint[0] && families[f].of(w) != 0))
                     metrics_add(m, labels, families[f].of(w));
             }
     }

@@ -129,7 +129,7 @@ static int add_target(struct tables *t, const struct target *target, const struc
 int push_status(const struct arguments *a, const struct push_conf *conf, const struct state *states,
                 int state_fd, struct report *report, struct error *err)
 {
-    CLEANUP(tables_free) struct tables t = {NULL};
+    CLEANUP(tables_free) struct tables t = {.targets = NULL};
     time_t now = time(NULL);
     int rc = table_new(&t.targets, target_columns, now, err);
     if (!rc)
