@@ -106,10 +106,11 @@ int alarm_book_write(const struct alarm_book *b, int dirfd, struct error *err);
 
 /*
  * Whether this pass is one of those whose unit tells people (MAILCOW_CERT_ALARMS=keep in its environment).
- * Only such a pass writes the book: what a person has seen by hand, or a resident service has told nobody but
- * the journal, is not told.
+ * Only such a pass writes the book: what a person has seen by hand has not been told.
  */
 bool alarm_is_kept(void);
+/* Whether it judges none (=off), as those of a resident service, whose unit does not end. */
+bool alarm_is_off(void);
 
 /* Whether it has been told and is not over. */
 bool alarm_stands(const struct alarm *a);

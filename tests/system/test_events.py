@@ -28,7 +28,7 @@ ERR, WARNING, NOTICE, INFO = "3", "4", "5", "6"
 
 def table() -> dict[str, tuple[str, str, str]]:
     """name -> (id, priority, constant)"""
-    rows = re.findall(r'\[(EVENT_\w+)\] = \{"([\w-]+)", "([0-9a-f]{32})", LOG_(\w+), \w+\}', (REPOSITORY / "common/event.c").read_text())
+    rows = re.findall(r'\[(EVENT_\w+)\] = \{"([\w-]+)", "([0-9a-f]{32})", LOG_(\w+),\s+\w+\}', (REPOSITORY / "common/event.c").read_text())
     assert len(rows) == len(set(name for _, name, _, _ in rows)) == len(set(id_ for _, _, id_, _ in rows)) > 30
     return {name: (id_, priority.lower(), constant) for constant, name, id_, priority in rows}
 
