@@ -118,12 +118,13 @@ def test_manual_is_clean(page):
 
 def known_keys(build: Path, program: str, sections: list[str], folder: Path) -> dict[str, set[str]]:
     """The keys of each section, from what the program says about an unknown one."""
-    path = folder / "unknown.conf"
-    path.write_text("".join(f"[{name}]\nno_such_key = x\n" for name in sections))
-    result = run(build / program, "status", "--config", path)
-    assert result.returncode == 78
-    found = re.findall(r"unknown key no_such_key in \[(\w+)\]; there are (.*)", result.stderr)
-    return {name: set(keys.split(", ")) for name, keys in found}
+    path, keys = folder / "unknown.conf", {}
+    for name in sections:
+        path.write_text(f"[{name}]\nno_such_key = x\n")
+        result = run(build / program, "status", "--config", path)
+        assert result.returncode == 78
+        keys[name.split()[0]] = set(re.search(r"unknown key no_such_key in \[\w+\]; there are (.*)", result.stderr)[1].split(", "))
+    return keys
 
 
 def known_sections(build: Path, program: str, folder: Path) -> list[str]:

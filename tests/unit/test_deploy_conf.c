@@ -66,7 +66,7 @@ static void reads_every_key(void **state)
               "tcp://a.org:1\ncert_path = /c\n"
               "containers = nginx-mailcow=web, nginx-mailcow=web-2\n  dovecot-mailcow=a.b_c\n"
               "[verify]\ntimeout = 1m\nendpoints = smtp://mail.example.org:25, imaps://[::1]\n"
-              "login = /l\n");
+              "login = /l\n[metrics]\ntextfile = off\n");
     assert_int_equal(r.rc, 0);
     assert_string_equal(r.conf.state, "/s");
     assert_string_equal(r.conf.socket, "/s/s");
@@ -105,6 +105,8 @@ static void refuses_bad_values(void **state)
     refused(*state, "[mailcow]\nowner =\n", ":2: owner = : expected a user of this host");
     refused(*state, "[mailcow]\ngroup = -1\n", ":2: group = -1: expected a group of this host, or a number");
     refused(*state, "[mailcow]\ngroup = 4294967295\n", ":2: group = 4294967295: expected a group");
+    refused(*state, "[metrics]\ntextfile = no\n",
+            ":2: textfile = no: expected off, or the absolute path of a folder");
     refused(*state, "[verify]\ntimeout = 4\n", ":2: timeout = 4: expected a duration");
     refused(*state, "[verify]\ntimeout = 5m\n", ":2: timeout = 5m: expected a duration");
     refused(*state, "[verify]\nendpoints = http://a.org\n",

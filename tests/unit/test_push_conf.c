@@ -42,6 +42,7 @@ static void has_defaults(void **state)
     assert_string_equal(r.conf.state, "/var/lib/mailcow-cert-push");
     assert_int_equal(r.conf.verify_every, 86400);
     assert_int_equal(r.conf.watch_every, 3600);
+    assert_string_equal(r.conf.textfile, "/var/lib/prometheus/node-exporter");
     assert_int_equal(r.conf.source_count, 1);
     assert_string_equal(r.conf.sources[0].name, "npm");
     assert_string_equal(r.conf.sources[0].path, "/live");
@@ -117,14 +118,17 @@ static void refuses_bad_values(void **state)
             ":5: user = -oProxyCommand=x: expected a user name");
     refused(*state, SOURCE TARGET "user = a b\n", ":5: user = a b: expected a user name");
     refused(*state, SOURCE TARGET "known_hosts = kh\n", ":5: known_hosts = kh: expected an absolute path");
+    refused(*state, SOURCE TARGET "[metrics]\ntextfile = x\n",
+            ":6: textfile = x: expected off, or the absolute path of a folder");
     refused(*state, SOURCE TARGET "[push]\nverify_every = 59\n",
             ":6: verify_every = 59: expected a duration");
     refused(*state, SOURCE TARGET "hosts = a\n",
             ":5: unknown key hosts in [target]; there are host, port, user, key, known_hosts");
     refused(*state, SOURCE TARGET "[target a/b]\nhost = a\n", ":5: [target a/b]: a name has letters, digits");
     refused(*state, SOURCE TARGET "[target ..]\nhost = a\n", ":5: [target ..]: a name has letters, digits");
-    refused(*state, SOURCE TARGET "[targets]\nhost = a\n",
-            ":5: unknown section [targets]; there are [push], [alarm], [source NAME], [target NAME]");
+    refused(
+        *state, SOURCE TARGET "[targets]\nhost = a\n",
+        ":5: unknown section [targets]; there are [push], [alarm], [metrics], [source NAME], [target NAME]");
 }
 
 static void bounds_sources_and_targets(void **state)
