@@ -166,7 +166,9 @@ void preflight_space(const char *path, const struct statvfs *fs, struct finding_
     if (fs->f_flag & ST_RDONLY) {
         finding_add(out, FINDING_WARN, "read-only", NULL, "%s is on a file system that is mounted read-only",
                     path);
-        finding_remedy(out, "dmesg says why, if it was not meant so; mount -o remount,rw");
+        finding_remedy(out, "where mailcow is not in /opt/mailcow-dockerized: systemctl edit "
+                            "mailcow-cert-deploy.service, [Service], ReadWritePaths=PATH/data; "
+                            "else dmesg says why; mount -o remount,rw");
     } else if (no_space || no_inode) {
         finding_add(out, FINDING_WARN, "disk-full", NULL, "%s is on a file system that is full: %s", path,
                     no_space ? "less than 1 MiB is left" : "no inode is left");
