@@ -21,8 +21,6 @@ int arguments_parse(int argc, char **argv, struct arguments *out, struct error *
          NULL, 1 << COMMAND_RUN},
         {"dry-run", 'n', NULL, "ask the mail host and compare; send nothing", &a->dry_run, NULL,
          1 << COMMAND_RUN},
-        {"no-alarms", 0, NULL, "leave it to the next pass to judge and tell alarms", &a->no_alarms, NULL,
-         1 << COMMAND_RUN},
         {"target", 't', "NAME", "only this [target NAME]", NULL, &a->target, 0},
         {"fingerprint", 0, "FP", "SHA256:... of the mail host's key: nobody is asked whether it is right",
          NULL, &a->fingerprint, 1 << COMMAND_ENROLL},

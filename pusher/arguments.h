@@ -20,7 +20,7 @@ struct arguments {
     enum arguments_command command;
     const char *config, *target;
     const char *host, *port, *user, *fingerprint, *source; /* of enroll */
-    bool force, dry_run, no_alarms, remove, json, quiet, verbose;
+    bool force, dry_run, remove, json, quiet, verbose;
 };
 
 /* 0, OPTIONS_SHOWN, or E_USAGE. */

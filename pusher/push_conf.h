@@ -32,7 +32,7 @@ struct push_conf {
     int64_t verify_every; /* seconds */
     int64_t watch_every;  /* seconds between the passes of `watch` */
     struct alarm_conf alarm;
-    char *textfile;       /* folder of the metrics, or "off": common/metrics.h */
+    char *textfile; /* folder of the metrics, or "off": common/metrics.h */
     struct source sources[PUSH_CONF_MAX_SOURCES];
     size_t source_count;
     struct target targets[PUSH_CONF_MAX_TARGETS];

@@ -139,10 +139,9 @@ static char **environment(void)
 static int spawn(const struct watcher *w, const char *path, pid_t *out)
 {
     const struct arguments *a = w->a;
-    /* Alarms are told by the timer's passes, whose unit sends them. */
-    const char *words[9] = {"mailcow-cert-push", "run", "--no-alarms", "--config", a->config};
-    char *argv[9];
-    size_t n = 5;
+    const char *words[8] = {"mailcow-cert-push", "run", "--config", a->config};
+    char *argv[8];
+    size_t n = 4;
     if (a->verbose)
         words[n++] = "--verbose";
     if (a->quiet)

@@ -71,7 +71,7 @@ static int push_all(const struct arguments *a, const struct push_conf *conf, int
     }
     write_metrics(a, conf, state_fd, report);
     *out_changed = has_changed(conf, &lineages);
-    if (a->dry_run || a->target || a->no_alarms ||
+    if (a->dry_run || a->target ||
         *out_changed) /* what concerns the others, or what is new, cannot be said */
         return worst;
     const struct pass_alarms_opts alarms = {.conf = conf,
