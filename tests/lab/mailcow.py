@@ -140,6 +140,18 @@ class Mailcow:
         for service in services or SERVICES:
             self.exec(service, *RELOAD[service])
 
+    def take_ecdsa_alone(self) -> None:
+        """Has Postfix take TLS 1.2 with ECDSA and nothing else: with an RSA certificate no handshake comes about. Each setting
+        stands in main.cf once: of one that stands there twice each process warns, and postlogd, which does so as well, would
+        wait for itself for ever."""
+        folder = f"{PATH}/data/conf/postfix"
+        settings = {"smtpd_tls_protocols": "TLSv1.2", "smtpd_tls_mandatory_protocols": "TLSv1.2", "smtpd_tls_exclude_ciphers": "aRSA"}
+        others = [line for line in self.host.read(f"{folder}/main.cf").splitlines() if line.split("=")[0].strip() not in settings]
+        self.host.write(f"{folder}/main.cf", "\n".join([*others, *(f"{key} = {value}" for key, value in settings.items())]) + "\n")
+        self.host.write(f"{folder}/master.cf", self.host.read(f"{folder}/master.cf").replace(
+            "smtpd_tls_mandatory_protocols=>=TLSv1.2", "smtpd_tls_mandatory_protocols=TLSv1.2"))
+        self.reload("postfix-mailcow")
+
     def wait(self, timeout: float = 30) -> None:
         """Until every published port listens inside its container."""
         for service, (_, ports, _, _) in COMPOSE.items():

@@ -8,7 +8,6 @@ import pytest
 
 from tests.lab.host import PYTHON, wait_for
 from tests.lab.lab import DEPLOY_STATE
-from tests.lab.mailcow import PATH
 from tests.lab.wire import ENDPOINTS
 from tests.system.checks import DONE, FAILED, assert_deployed, deploy_record, generations, installed_fingerprint, sessions
 from tests.system.protocol import HELLO, connect, put
@@ -117,13 +116,7 @@ while True:
 @pytest.fixture
 def ecdsa_only(product):
     """A Postfix that takes TLS 1.2 with ECDSA and nothing else: with an RSA certificate no handshake comes about."""
-    main = f"{PATH}/data/conf/postfix/main.cf"
-    product.mail.write(main, product.mail.read(main) + "smtpd_tls_protocols = TLSv1.2\nsmtpd_tls_mandatory_protocols = TLSv1.2\n"
-                                                       "smtpd_tls_exclude_ciphers = aRSA\n")
-    master = f"{PATH}/data/conf/postfix/master.cf"
-    product.mail.write(master, product.mail.read(master).replace("smtpd_tls_mandatory_protocols=>=TLSv1.2",
-                                                                 "smtpd_tls_mandatory_protocols=TLSv1.2"))
-    product.mailcow.reload("postfix-mailcow")
+    product.mailcow.take_ecdsa_alone()
     restart(product)
     return product
 

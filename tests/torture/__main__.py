@@ -1,4 +1,4 @@
-"""`python3 -m tests.torture [--every N] [--json FILE] [--page] [PART …]`: every point of every part, and what became of them."""
+"""`python3 -m tests.torture [--every N] [--json FILE] [--resume] [--page] [PART …]`: every point of every part, and what became of them."""
 from __future__ import annotations
 
 import argparse
@@ -72,15 +72,14 @@ PARTS: dict[str, Callable[[Lab, int], Tally]] = {
 }
 
 
-def run(names: Iterable[str], every: int, keep: Callable[[list[dict]], None]) -> list[dict]:
-    """every: of so many points only one; keep: takes the counts each time that a part is done."""
-    rows = []
+def run(names: Iterable[str], every: int, rows: list[dict], keep: Callable[[list[dict]], None]) -> None:
+    """every: of so many points only one; rows: what has been counted, to which is added; keep: takes them each time that a part
+    is done."""
     with Lab() as lab:
         lab.install()
         for name in names:
-            rows.append(PARTS[name](lab, every).counts())
+            rows.append({"part": name, "every": every} | PARTS[name](lab, every).counts())
             keep(rows)
-    return rows
 
 
 def main() -> int:
@@ -89,7 +88,10 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only one of N points")
     parser.add_argument("--page", action="store_true", help="write docs/reliability.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the counts go")
+    parser.add_argument("--resume", action="store_true", help="not the parts whose counts are in FILE")
     options = parser.parse_args()
+    if options.resume and not options.json:
+        parser.error("--resume needs --json")
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {' '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -99,9 +101,12 @@ def main() -> int:
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
-    rows = run(options.parts or PARTS, options.every, keep)
+    rows = json.loads(options.json.read_text()) if options.resume and options.json.exists() else []
+    done = {row["part"] for row in rows}
+    if todo := [name for name in options.parts or PARTS if name not in done]:
+        run(todo, options.every, rows, keep)
     if options.page:
-        table.write(rows, options.every)
+        table.write(sorted(rows, key=lambda row: list(PARTS).index(row["part"])))
     for row in rows:
         print(" ".join(f"{key}={value}" for key, value in row.items() if key != "failures"))
     return int(any(row["problems"] for row in rows))
