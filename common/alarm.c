@@ -311,10 +311,20 @@ void alarm_judge_pass(struct alarm_book *b, const struct alarm_conf *conf, const
           "%u pass%s in a row failed; the last: %.300s", passes, passes == 1 ? "" : "es", detail);
 }
 
+static bool environment_says(const char *word)
+{
+    const char *said = getenv("MAILCOW_CERT_ALARMS");
+    return said && strcmp(said, word) == 0;
+}
+
 bool alarm_is_kept(void)
 {
-    const char *word = getenv("MAILCOW_CERT_ALARMS");
-    return word && strcmp(word, "keep") == 0;
+    return environment_says("keep");
+}
+
+bool alarm_is_off(void)
+{
+    return environment_says("off");
 }
 
 bool alarm_stands(const struct alarm *a)

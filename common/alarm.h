@@ -109,6 +109,8 @@ int alarm_book_write(const struct alarm_book *b, int dirfd, struct error *err);
  * Only such a pass writes the book: what a person has seen by hand has not been told.
  */
 bool alarm_is_kept(void);
+/* Whether it judges none (=off), as those of a resident service, whose unit does not end. */
+bool alarm_is_off(void);
 
 /* Whether it has been told and is not over. */
 bool alarm_stands(const struct alarm *a);

@@ -54,6 +54,8 @@ int pass_alarms(const struct pass_alarms_opts *o)
 {
     AUTO_ALARMS struct alarm_book *book = NULL;
     struct error err;
+    if (alarm_is_off())
+        return 0;
     int rc = alarm_book_read(&book, o->state_fd, time(NULL), &err);
     if (rc)
         report_error(o->report, "alarms: %s", err.text);

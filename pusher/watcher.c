@@ -113,14 +113,17 @@ static void reconfigure(struct watcher *w)
 
 /* ---- a pass ---- */
 
-/* The service manager hears of this process alone. */
+/* The service manager hears of this process alone; alarms are for the timer's passes, which end with a
+ * result. */
 static char **environment(void)
 {
-    static const char *const own[] = {"NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC="};
+    static const char *const own[] = {
+        "NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC=", "MAILCOW_CERT_ALARMS="};
+    static char alarms[] = "MAILCOW_CERT_ALARMS=off";
     size_t count = 0, n = 0;
     while (environ[count])
         count++;
-    char **out = calloc(count + 1, sizeof *out);
+    char **out = calloc(count + 2, sizeof *out);
     for (size_t i = 0; out && i < count; i++) {
         bool keep = true;
         for (size_t k = 0; k < sizeof own / sizeof *own; k++)
@@ -128,6 +131,8 @@ static char **environment(void)
         if (keep)
             out[n++] = environ[i];
     }
+    if (out)
+        out[n] = alarms;
     return out;
 }
 

@@ -367,7 +367,8 @@ def test_an_unchanged_pass_sees_what_time_alone_has_done(product):
     product.proxy.write(STATE, json.dumps(state), 0o600)
     result = product.push()
     assert result.returncode == FAILED and "alarm expiry: the certificate that is served ends in" in result.stderr, result
-    result = product.push("--no-alarms")  # as mailcow-cert-push watch calls its passes
+    product.environment["MAILCOW_CERT_ALARMS"] = "off"  # as mailcow-cert-push watch has it for its passes
+    result = product.push()
     assert result.returncode == DONE and "alarm" not in result.stdout + result.stderr
 
 
