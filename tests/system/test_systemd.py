@@ -27,6 +27,7 @@ HOOK = "/etc/letsencrypt/renewal-hooks/deploy/mailcow-cert-push"
 DEPLOY_SOCKET, DEPLOY_SERVICE = "mailcow-cert-deploy.socket", "mailcow-cert-deploy.service"
 RECONCILE_TIMER, RECOVER_SERVICE = "mailcow-cert-reconcile.timer", "mailcow-cert-recover.service"
 SSHD_DROP_IN = "/etc/ssh/sshd_config.d/mailcow-certsync.conf"
+COMMON = "mailcow-certsync-common"
 # The schedule is the test's, so that nobody waits for an hour; nothing else of the units is.
 AT_ONCE = "[Timer]\nRandomizedDelaySec=0\nAccuracySec=1s\n"
 EVERY_SECOND = f"{AT_ONCE}OnCalendar=\nOnCalendar=*:*:*\n"
@@ -50,27 +51,24 @@ class Pair:
 
     @property
     def installed(self) -> bool:
-        return self.proxy.exists(PUSH_CONF) and self.mail.exists(DEPLOY_CONF)
+        return self.proxy.exists(KEY) and self.mail.exists(AUTHORIZED_KEYS)
+
+    def install_on(self, host: Booted, package: str) -> None:
+        host.install(self.packages[package], self.packages[COMMON])
 
     def install(self) -> None:
-        self.proxy.install(self.packages["mailcow-cert-push"])
-        self.mail.install(self.packages["mailcow-cert-deploy"])
+        self.install_on(self.proxy, "mailcow-cert-push")
+        self.install_on(self.mail, "mailcow-cert-deploy")
 
     def enrol(self) -> None:
-        """What enrolment does, by hand."""
-        self.proxy.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY])
-        public = self.proxy.read(f"{KEY}.pub").strip()
-        host_key = " ".join(self.mail.read("/etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
-        self.proxy.write(KNOWN_HOSTS, f"{HOSTNAME} {host_key}\n")
-        self.proxy.write(PUSH_CONF, ini({"source npm": {"path": f"{LETSENCRYPT}/live"}, "target mailcow": {"host": HOSTNAME}}))
+        """By the two commands, and what makes the lab's CA a trusted one."""
         self.mail.write(TRUST, self.lab.ca.root.pem)
         self.mail.write(DEPLOY_CONF, ini({"deploy": {"trust": TRUST}}))
-        self.mail.write(AUTHORIZED_KEYS, f'restrict,command="{COMMAND}" {public}\n')
-        documents = "/usr/share/doc/mailcow-cert-deploy/sshd_config.d/mailcow-certsync.conf"
         # Where PAM does not look at the account, sshd does: a locked one would be refused.
-        self.mail.write(SSHD_DROP_IN, "UsePAM no\n" + self.mail.read(documents))
-        self.mail.run(["sshd", "-t"])
-        self.mail.systemctl("reload", "ssh.service")
+        self.mail.write("/etc/ssh/sshd_config.d/lab.conf", "UsePAM no\n")
+        fingerprint = self.mail.run(["ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout.split()[1]
+        said = self.proxy.run(["mailcow-cert-push", "enroll", HOSTNAME, "--fingerprint", fingerprint]).stdout
+        self.mail.run(["sh", "-c", re.search(r"mailcow-cert-deploy enroll .*", said)[0]])
 
     def reset(self) -> None:
         """As after installation and enrolment: the old pair served, no state. Nothing but the timer starts a pass."""
@@ -81,7 +79,7 @@ class Pair:
             self.install()
             self.enrol()
         self.proxy.systemctl("disable", WATCH_SERVICE)
-        for host, units in ((self.proxy, (PUSH_TIMER, PUSH_SERVICE, WATCH_SERVICE)), (self.mail, (DEPLOY_SERVICE,))):
+        for host, units in ((self.proxy, (PUSH_TIMER, PUSH_SERVICE, WATCH_SERVICE)), (self.mail, (RECONCILE_TIMER, DEPLOY_SERVICE))):
             host.systemctl("stop", *units)
             host.run(["systemctl", "reset-failed"])
             host.run(["sh", "-c", "rm -rf /etc/systemd/system/mailcow-cert-*.d"])
@@ -137,7 +135,7 @@ def test_after_installation_everything_waits(hosts):
     """On hosts where nobody has configured anything."""
     for host, package in zip(hosts.hosts, ("mailcow-cert-push", "mailcow-cert-deploy")):
         host.purge(package)
-        host.install(hosts.packages[package])
+        hosts.install_on(host, package)
     assert hosts.proxy.property(PUSH_TIMER, "ActiveState") == "active"
     for unit in (PUSH_TIMER, WATCH_SERVICE):
         assert hosts.proxy.property(unit, "UnitFileState") == "enabled"
@@ -152,7 +150,7 @@ def test_after_installation_everything_waits(hosts):
     assert hosts.mail.run(["getent", "shadow", USER]).stdout.split(":")[1] == "*"
     for host in hosts.hosts:
         assert host.systemctl("list-units", "--failed", "--plain", "--no-legend") == ""
-        host.purge("mailcow-cert-push", "mailcow-cert-deploy")
+        host.purge("mailcow-cert-push", "mailcow-cert-deploy", COMMON)
 
 
 def test_a_renewal_arrives_by_the_timer(pair):
@@ -202,8 +200,8 @@ def test_who_runs_it(pair):
     uid = pair.proxy.run(["id", "-u", "certsync-push"]).stdout.strip()
     assert re.search(rf"^Uid:\s+{uid}\s+{uid}\s", status, re.MULTILINE)
     assert re.search(r"^CapEff:\s+0000000000000004$", status, re.MULTILINE)
-    owners = pair.proxy.run(["find", PUSH_STATE, "-printf", "%u %m %P\n"]).stdout.splitlines()
-    assert sorted(owners) == ["certsync-push 600 alarms.json", "certsync-push 600 mailcow.json", "certsync-push 700 "]
+    owners = pair.proxy.run(["find", PUSH_STATE, "-printf", "%y %u %m\n"]).stdout.splitlines()
+    assert set(owners) == {"d certsync-push 700", "f certsync-push 600"}
     pid = pair.mail.property(DEPLOY_SERVICE, "MainPID")
     assert re.search(r"^CapEff:\s+00000000000000cb$", pair.mail.read(f"/proc/{pid}/status"), re.MULTILINE)
 
@@ -227,7 +225,7 @@ def test_every_operator_command_works_under_the_units(pair):
     pair.mail.systemctl("start", "mailcow-cert-reconcile.service")
     assert pair.mail.property("mailcow-cert-reconcile.service", "Result") == "success"
     pair.mail.systemctl("start", RECOVER_SERVICE)
-    assert new.fingerprint in pair.mail.run(["mailcow-cert-deploy", "status"]).stdout
+    assert new.fingerprint in pair.mail.run(["mailcow-cert-deploy", "status", "--json"]).stdout
     check = pair.mail.run(["mailcow-cert-deploy", "check"], check=False)
     assert "refuse" not in check.stdout + check.stderr
     assert errors(pair) == ""
@@ -244,6 +242,18 @@ def test_sni_folders_are_written_under_the_unit(pair):
     pair.mail.systemctl("stop", DEPLOY_SERVICE)
     pair.mail.run(["mailcow-cert-deploy", "remove", "shop"], timeout=120)
     assert errors(pair) == ""
+
+
+def test_what_the_unit_does_not_let_be_written_is_told(pair):
+    """As where mailcow is in another directory than the unit says."""
+    pair.mail.drop_in(DEPLOY_SERVICE, "[Service]\nReadWritePaths=\n")
+    check = pair.mail.run(["mailcow-cert-deploy", "check"], check=False)
+    assert re.search("warn read-only: .*: systemctl edit mailcow-cert-deploy.service", check.stdout + check.stderr)
+    pair.mail.systemctl("stop", DEPLOY_SERVICE)
+    pair.mail.drop_in(DEPLOY_SERVICE, f"[Service]\nReadWritePaths=\nReadWritePaths={mailcow.PATH}/data\n")
+    new = pair.lab.renew()
+    assert pair.push() == "success"
+    assert_deployed(pair.lab, new)
 
 
 def test_mailcows_update_is_seen_under_the_unit(pair):
@@ -334,7 +344,7 @@ def test_an_upgrade_keeps_state_and_configuration(pair, tmp_path):
     new = pair.lab.renew()
     assert pair.push() == "success"
     kept = {host: {path: host.read_bytes(path) for path in paths} for host, paths in (
-        (pair.proxy, (PUSH_CONF, KEY, KNOWN_HOSTS, f"{PUSH_STATE}/mailcow.json")),
+        (pair.proxy, (PUSH_CONF, KEY, KNOWN_HOSTS, f"{PUSH_STATE}/{HOSTNAME}.json")),
         (pair.mail, (DEPLOY_CONF, AUTHORIZED_KEYS, SSHD_DROP_IN, f"{DEPLOY_STATE}/wants/primary/record.json")))}
     for host, package in zip(pair.hosts, ("mailcow-cert-push", "mailcow-cert-deploy")):
         upgraded = of_next_version(pair.packages[package], tmp_path)
@@ -359,13 +369,14 @@ def test_a_purge_leaves_nothing(pair):
     """Both packages on one host first: each purge takes what is its own."""
     pair.lab.renew()
     assert pair.push() == "success"
-    pair.mail.install(pair.packages["mailcow-cert-push"])
+    pair.install_on(pair.mail, "mailcow-cert-push")
     for host in pair.hosts:
         host.purge("mailcow-cert-push")
     assert pair.mail.exists(DEPLOY_CONF) and pair.mail.exists(TRUST) and not pair.mail.exists(PUSH_CONF)
     assert pair.mail.run(["mailcow-cert-deploy", "status"]).returncode == 0
     pair.mail.purge("mailcow-cert-deploy")
     for host in pair.hosts:
+        host.purge(COMMON)
         left = {path for path in everything(host) if re.search("mailcow|certsync|cert-", path)}
         assert {path for path in left if not path.startswith(mailcow.PATH)} == set()
         assert host.systemctl("list-units", "--all", "--plain", "--no-legend", "mailcow-*") == ""
