@@ -309,7 +309,7 @@ def test_half_a_pair_is_whole_before_docker_starts(pair):
     """The power failed between the two renames; docker.service, here a stand-in, shows what its containers would have read."""
     new = pair.lab.renew()
     assert pair.push() == "success"
-    generation = os.path.basename(max(pair.mail.path(f"{DEPLOY_STATE}/wants/primary").glob("2*"), key=lambda p: p.name))
+    generation = next(pair.mail.path(f"{DEPLOY_STATE}/wants/primary").glob(f"*-{new.fingerprint[:12]}")).name
     show = f"for f in cert key; do sha256sum {mailcow.SSL}/$f.pem; done > /var/seen"
     pair.mail.write("/etc/systemd/system/docker.service", f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c '{show}'\n"
                                                           "[Install]\nWantedBy=multi-user.target\n")
