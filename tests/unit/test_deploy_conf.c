@@ -115,7 +115,7 @@ static void refuses_bad_values(void **state)
             ":2: unknown key endpoint in [verify]; there are timeout, endpoints, login");
     refused(*state, "[mailcow x]\npath = /a\n",
             ":1: unknown section [mailcow x]; there are [deploy], [mailcow], [docker], [verify], [alarm], "
-            "[sni NAME]");
+            "[metrics], [sni NAME]");
 }
 
 static void reads_sni_sections(void **state)
