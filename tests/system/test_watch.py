@@ -50,9 +50,10 @@ class Watch:
                 self.said += self.socket.recv(4096).decode().splitlines()
         return self.said
 
-    def wait(self, pattern: str, timeout: float = PATIENCE) -> str:
-        """Waits until it says that, from here on; the line."""
-        begin = 0 if pattern == "READY=1" else len(self.listen())
+    def wait(self, pattern: str, timeout: float = PATIENCE, begin: int | None = None) -> str:
+        """Waits until it says that, from here on (or behind so many lines); the line."""
+        if begin is None:
+            begin = 0 if pattern == "READY=1" else len(self.listen())
 
         def heard() -> str | None:
             assert self.process.poll() is None, self.log()
@@ -261,9 +262,10 @@ def test_it_ends_when_it_is_told_to(product, watch):
 def test_it_ends_in_the_midst_of_a_pass(product, watch):
     with product.link(delay=2) as link:
         product.push_through(link)
+        said = len(watch.listen())
         watch.process.send_signal(signal.SIGHUP)
         product.renew()
-        watch.wait("a pass is running")
+        watch.wait("a pass is running", begin=said)
         assert watch.process.stop(signal.SIGTERM) == 0
     new = product.renew()
     product._configure()
@@ -276,8 +278,9 @@ def test_hup_runs_a_pass_with_the_new_configuration(product, watch):
     product.proxy.write("/srv/tls/mail.crt", new.fullchain)
     product.proxy.write("/srv/tls/mail.key", new.key, 0o600)
     product.write_push_conf({"source files": {"cert": "/srv/tls/mail.crt", "key": "/srv/tls/mail.key"}})
+    said = len(watch.listen())
     watch.process.send_signal(signal.SIGHUP)
-    watch.wait("RELOADING=1")
+    watch.wait("RELOADING=1", begin=said)
     arrives(product, new)
     assert watch.listen().count("READY=1") == 2
 
