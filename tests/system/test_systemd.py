@@ -86,6 +86,7 @@ class Pair:
             host.systemctl("daemon-reload")
         for host, state in ((self.proxy, PUSH_STATE), (self.mail, DEPLOY_STATE)):
             shutil.rmtree(host.path(state), ignore_errors=True)
+        self.mail.systemctl("start", DEPLOY_SOCKET)
         self.lab.reset(sshd=False)
         self.proxy.systemctl("start", PUSH_TIMER)
 
