@@ -36,8 +36,10 @@ int past_add(int state_fd, const char *target, const struct past_pass *pass, str
 
 void past_touch(int state_fd, const char *target)
 {
-    char file[NAME_MAX];
+    char file[NAME_MAX], temporary[NAME_MAX + 8];
     utimensat(state_fd, name_file(file, target), NULL, AT_SYMLINK_NOFOLLOW);
+    snprintf(temporary, sizeof temporary, ".%s.tmp", file); /* file_replace's, of a pass that was killed */
+    unlinkat(state_fd, temporary, 0);
 }
 
 int past_read(json_t **out, time_t *out_last, int state_fd, const char *target, struct error *err)
