@@ -2,6 +2,7 @@
 #include "common/text.h"
 
 #define SD_JOURNAL_SUPPRESS_LOCATION
+#include <stdlib.h>
 #include <sys/uio.h>
 #include <systemd/sd-journal.h>
 
@@ -60,6 +61,8 @@ bool journal_write(const struct report_record *record)
     add(&fields, "PRIORITY", priority);
     add(&fields, "SYSLOG_IDENTIFIER", record->program);
     add(&fields, "MESSAGE", record->text);
+    /* journald's own _SYSTEMD_INVOCATION_ID is missing where the process has ended before it is looked at. */
+    add(&fields, "INVOCATION_ID", getenv("INVOCATION_ID"));
     if (record->result) {
         add_event(&fields, record->result->event);
         add_result(&fields, record->result);
