@@ -1,5 +1,6 @@
 #include "common/alarm.h"
 #include "common/file.h"
+#include "common/member.h"
 #include "common/text.h"
 
 #include <jansson.h>
@@ -81,18 +82,6 @@ const struct conf_key alarm_keys[] = {
 
 /* ---- the book ---- */
 
-static const char *word_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
-static time_t time_of(const json_t *object, const char *key)
-{
-    time_t t;
-    return text_parse_time(word_of(object, key), &t) ? t : 0;
-}
-
 /* NULL: there is no memory. */
 static struct entry *new_entry(struct alarm_book *b)
 {
@@ -112,21 +101,21 @@ static bool parse_entry(struct alarm_book *b, const json_t *object)
     if (!e)
         return false;
     struct alarm *a = &e->alarm;
-    snprintf(a->target, sizeof a->target, "%s", word_of(object, "target"));
-    snprintf(a->want, sizeof a->want, "%s", word_of(object, "want"));
-    snprintf(a->detail, sizeof a->detail, "%s", word_of(object, "detail"));
-    a->since = time_of(object, "since");
-    a->told = time_of(object, "told");
-    a->times = (unsigned)json_integer_value(json_object_get(object, "times"));
-    a->passes = (unsigned)json_integer_value(json_object_get(object, "passes"));
-    return alarm_parse_kind(word_of(object, "alarm"), &a->kind) && a->since;
+    snprintf(a->target, sizeof a->target, "%s", member_text(object, "target"));
+    snprintf(a->want, sizeof a->want, "%s", member_text(object, "want"));
+    snprintf(a->detail, sizeof a->detail, "%s", member_text(object, "detail"));
+    a->since = member_time(object, "since");
+    a->told = member_time(object, "told");
+    a->times = (unsigned)member_number(object, "times");
+    a->passes = (unsigned)member_number(object, "passes");
+    return alarm_parse_kind(member_text(object, "alarm"), &a->kind) && a->since;
 }
 
 static bool parse_book(struct alarm_book *b, const json_t *root)
 {
     const json_t *item;
     size_t i;
-    bool good = (b->began = time_of(root, "began")) != 0;
+    bool good = (b->began = member_time(root, "began")) != 0;
     json_array_foreach(json_object_get(root, "alarms"), i, item) good = good && parse_entry(b, item);
     return good;
 }

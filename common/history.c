@@ -1,6 +1,6 @@
 #include "common/history.h"
 #include "common/file.h"
-#include "common/text.h"
+#include "common/member.h"
 
 #include <string.h>
 
@@ -45,7 +45,7 @@ void history_count(json_t *history, const char *counter, const char *kind)
     json_t *counters = object_in(history, "counters");
     json_t *parent = kind ? object_in(counters, counter) : counters;
     const char *key = kind ? kind : counter;
-    json_object_set_new(parent, key, json_integer(history_number(parent, key) + 1));
+    json_object_set_new(parent, key, json_integer(member_number(parent, key) + 1));
 }
 
 const json_t *history_kinds(const json_t *history, const char *counter)
@@ -56,7 +56,7 @@ const json_t *history_kinds(const json_t *history, const char *counter)
 int64_t history_counted(const json_t *history, const char *counter, const char *kind)
 {
     const json_t *counters = json_object_get(history, "counters");
-    return kind ? history_number(history_kinds(history, counter), kind) : history_number(counters, counter);
+    return kind ? member_number(history_kinds(history, counter), kind) : member_number(counters, counter);
 }
 
 /* ---- passes ---- */
@@ -76,36 +76,4 @@ void history_add_pass(json_t *history, json_t *pass)
 const json_t *history_passes(const json_t *history)
 {
     return json_object_get(history, "passes");
-}
-
-/* ---- members ---- */
-
-const char *history_text(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
-time_t history_time(const json_t *object, const char *key)
-{
-    time_t t;
-    return text_parse_time(history_text(object, key), &t) ? t : 0;
-}
-
-int64_t history_number(const json_t *object, const char *key)
-{
-    return json_integer_value(json_object_get(object, key));
-}
-
-json_t *history_new_text(const char *text)
-{
-    char shown[2000];
-    json_t *string = json_string(text);
-    return string ? string : json_string(text_escape(shown, sizeof shown, text, strlen(text)));
-}
-
-json_t *history_new_time(time_t t)
-{
-    char text[TEXT_TIME_SIZE];
-    return t ? json_string(text_time(text, t)) : json_null();
 }

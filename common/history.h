@@ -32,15 +32,4 @@ void history_add_pass(json_t *history, json_t *pass);
 /* An array, the latest last. */
 const json_t *history_passes(const json_t *history);
 
-/* ---- members of objects ---- */
-
-/* "" and 0 for what is missing or of another kind. */
-const char *history_text(const json_t *object, const char *key);
-time_t history_time(const json_t *object, const char *key);
-int64_t history_number(const json_t *object, const char *key);
-
-/* New values: a text of any bytes; a time, null for 0. */
-json_t *history_new_text(const char *text);
-json_t *history_new_time(time_t t);
-
 #endif

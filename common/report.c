@@ -1,4 +1,5 @@
 #include "common/report.h"
+#include "common/member.h"
 #include "common/table.h"
 #include "common/text.h"
 #include "common/wire.h"
@@ -65,14 +66,6 @@ static bool token_is(const struct wire_token *token, const char *key)
     return token->key_len == strlen(key) && token->key && memcmp(token->key, key, token->key_len) == 0;
 }
 
-/* JSON is UTF-8; a file's name, in an error's text, need not be. */
-static json_t *new_string(const char *text)
-{
-    char shown[2000];
-    json_t *string = json_string(text);
-    return string ? string : json_string(text_escape(shown, sizeof shown, text, strlen(text)));
-}
-
 static void write_journal(const struct report *r, int priority, const char *text,
                           const struct report_result *result)
 {
@@ -94,10 +87,10 @@ static void add_step(struct report *r, const char *text)
         if (key && value && token_is(&token, "us"))
             json_object_set_new(step, key, json_integer(atoll(value)));
         else if (key && value && !json_object_get(step, key))
-            json_object_set_new(step, key, new_string(value));
+            json_object_set_new(step, key, member_new_text(value));
     }
     if (*wire_free_text(text))
-        json_object_set_new(step, "detail", new_string(wire_free_text(text)));
+        json_object_set_new(step, "detail", member_new_text(wire_free_text(text)));
     json_array_append_new(r->steps, step);
 }
 
@@ -161,7 +154,7 @@ void report_step(struct report *r, const char *fmt, ...)
 static void set_text(json_t *object, const char *key, const char *value)
 {
     if (value && *value)
-        json_object_set_new(object, key, new_string(value));
+        json_object_set_new(object, key, member_new_text(value));
 }
 
 static void add_result(struct report *r, const struct report_result *result, const char *not_after)
@@ -275,7 +268,7 @@ __attribute__((format(printf, 4, 0))) static void tell_error(struct report *r, e
     if (!r || vasprintf(&text, fmt, ap) < 0)
         return;
     if (r->root)
-        json_array_append_new(r->errors, new_string(text));
+        json_array_append_new(r->errors, member_new_text(text));
     emit(r, text, &(struct report_result){.event = event, .target = target, .failed = true});
 }
 

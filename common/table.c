@@ -1,4 +1,5 @@
 #include "common/table.h"
+#include "common/member.h"
 #include "common/text.h"
 
 #include <string.h>
@@ -51,15 +52,13 @@ static json_t *new_words(const char *value)
 
 static json_t *new_value(enum table_kind kind, const char *value)
 {
-    char shown[CELL_MAX];
     if (kind == TABLE_WORDS)
         return new_words(value ? value : "");
     if (!value || !*value)
         return json_null();
     if (kind == TABLE_NUMBER || kind == TABLE_MICROSECONDS)
         return json_integer(atoll(value));
-    json_t *string = json_string(value);
-    return string ? string : json_string(text_escape(shown, sizeof shown, value, strlen(value)));
+    return member_new_text(value);
 }
 
 void table_add(struct table *t, const char *const *values)

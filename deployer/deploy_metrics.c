@@ -1,4 +1,5 @@
 #include "deployer/deploy_metrics.h"
+#include "common/member.h"
 #include "common/metrics.h"
 #include "deployer/ledger.h"
 #include "deployer/reload.h"
@@ -109,22 +110,22 @@ static int read_wants(struct mailhost *host, struct wanted *out, struct error *e
 
 static void add_served(struct metrics *m, const struct metrics_label *labels, const json_t *row)
 {
-    metrics_add(m, labels, strcmp(history_text(row, "state"), "served") == 0);
+    metrics_add(m, labels, strcmp(member_text(row, "state"), "served") == 0);
 }
 
 static void add_end(struct metrics *m, const struct metrics_label *labels, const json_t *row)
 {
-    add_time(m, labels, history_time(row, "not_after"));
+    add_time(m, labels, member_time(row, "not_after"));
 }
 
 static void add_life(struct metrics *m, const struct metrics_label *labels, const json_t *row)
 {
-    add_lifetime(m, labels, history_time(row, "not_before"), history_time(row, "not_after"));
+    add_lifetime(m, labels, member_time(row, "not_before"), member_time(row, "not_after"));
 }
 
 static void add_seen(struct metrics *m, const struct metrics_label *labels, const json_t *row)
 {
-    add_time(m, labels, history_time(row, "seen"));
+    add_time(m, labels, member_time(row, "seen"));
 }
 
 static void add_endpoints(struct metrics *m, const json_t *seen)
@@ -146,9 +147,9 @@ static void add_endpoints(struct metrics *m, const json_t *seen)
         metrics_family(m, families[f].name, METRICS_GAUGE, families[f].help);
         json_array_foreach(seen, i, row)
         {
-            const struct metrics_label labels[] = {{"want", history_text(row, "want")},
-                                                   {"endpoint", history_text(row, "endpoint")},
-                                                   {"listener", history_text(row, "listener")},
+            const struct metrics_label labels[] = {{"want", member_text(row, "want")},
+                                                   {"endpoint", member_text(row, "endpoint")},
+                                                   {"listener", member_text(row, "listener")},
                                                    {0}};
             families[f].add(m, labels, row);
         }
@@ -160,14 +161,14 @@ static void add_endpoints(struct metrics *m, const json_t *seen)
 static void add_last(struct metrics *m, const json_t *passes)
 {
     const json_t *last = json_array_get(passes, json_array_size(passes) - 1);
-    const char *result = history_text(last, "result");
+    const char *result = member_text(last, "result");
     if (!last)
         return;
     metrics_family(m, "deploy_last_deployment_timestamp_seconds", METRICS_GAUGE,
                    "When the last deployment or reconcile ended.");
-    add_time(m, NULL, history_time(last, "time"));
+    add_time(m, NULL, member_time(last, "time"));
     metrics_family(m, "deploy_last_deployment_duration_seconds", METRICS_GAUGE, "How long it took.");
-    metrics_add(m, NULL, (double)history_number(last, "us") / 1e6);
+    metrics_add(m, NULL, (double)member_number(last, "us") / 1e6);
     metrics_family(m, "deploy_last_deployment_success", METRICS_GAUGE,
                    "1 if everything was served at its end.");
     metrics_add(m, NULL, strcmp(result, "deployed") == 0 || strcmp(result, "unchanged") == 0);

@@ -1,5 +1,6 @@
 #include "deployer/ledger.h"
 #include "common/clock.h"
+#include "common/member.h"
 #include "common/wire.h"
 
 #include <string.h>
@@ -77,10 +78,10 @@ static time_t since(const json_t *seen, const char *want, const char *listener, 
     const json_t *row;
     json_array_foreach(seen, i, row)
     {
-        if (strcmp(history_text(row, "want"), want) == 0 &&
-            strcmp(history_text(row, "listener"), listener) == 0)
-            return strcmp(history_text(row, "fingerprint"), fingerprint) == 0 ? history_time(row, "since")
-                                                                              : now;
+        if (strcmp(member_text(row, "want"), want) == 0 &&
+            strcmp(member_text(row, "listener"), listener) == 0)
+            return strcmp(member_text(row, "fingerprint"), fingerprint) == 0 ? member_time(row, "since")
+                                                                             : now;
     }
     return now;
 }
@@ -96,10 +97,9 @@ static json_t *describe(const json_t *before, const char *want, const struct rol
     time_t from = since(before, want, listener, c->fingerprint, now);
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "want", want, "endpoint",
                      name, "listener", listener, "address", r->address, "state", verify_state_str(c->state),
-                     "fingerprint", c->fingerprint, "not_before", history_new_time(c->not_before),
-                     "not_after", history_new_time(c->not_after), "since",
-                     history_new_time(c->fingerprint[0] ? from : 0), "seen", history_new_time(now), "detail",
-                     history_new_text(served ? "" : r->detail));
+                     "fingerprint", c->fingerprint, "not_before", member_new_time(c->not_before), "not_after",
+                     member_new_time(c->not_after), "since", member_new_time(c->fingerprint[0] ? from : 0),
+                     "seen", member_new_time(now), "detail", member_new_text(served ? "" : r->detail));
 }
 
 void ledger_see(struct ledger *l, const struct pair *pairs, size_t count, const struct rollout *rollout)
@@ -124,10 +124,10 @@ int ledger_close(struct ledger *l, struct store *store, const struct ledger_end 
     const char *result = outcome_str(end->outcome->result);
     history_count(l->history, LEDGER_DEPLOYMENTS, result);
     history_add_pass(l->history, json_pack("{s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:o}", "time",
-                                           history_new_time(time(NULL)), "by", l->by, "result", result, "us",
+                                           member_new_time(time(NULL)), "by", l->by, "result", result, "us",
                                            (json_int_t)(clock_us() - l->begin_us), "served", (int)end->served,
                                            "endpoints", (int)end->endpoints, "reloads", (int)l->reloads,
                                            "restarts", (int)l->restarts, "rollbacks", (int)l->rollbacks,
-                                           "detail", history_new_text(end->outcome->detail)));
+                                           "detail", member_new_text(end->outcome->detail)));
     return history_write(l->history, store_folder(store), FILE_NAME, err);
 }

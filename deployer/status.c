@@ -1,4 +1,5 @@
 #include "deployer/status.h"
+#include "common/member.h"
 #include "common/text.h"
 #include "deployer/ledger.h"
 #include "deployer/verify.h"
@@ -72,8 +73,8 @@ static int write_want(struct wire *w, struct store *store, const struct want *wa
 /* Whether it showed what was installed then, and is not any more. */
 static bool is_outdated(const struct want *want, const json_t *row)
 {
-    return strcmp(history_text(row, "state"), verify_state_str(VERIFY_SERVED)) == 0 &&
-           strcmp(history_text(row, "fingerprint"), want->installed) != 0;
+    return strcmp(member_text(row, "state"), verify_state_str(VERIFY_SERVED)) == 0 &&
+           strcmp(member_text(row, "fingerprint"), want->installed) != 0;
 }
 
 static int write_endpoint(struct wire *w, const struct want *want, const json_t *row, struct error *err)
@@ -81,33 +82,33 @@ static int write_endpoint(struct wire *w, const struct want *want, const json_t 
     char state[32];
     bool outdated = is_outdated(want, row);
     const char *detail =
-        outdated ? "another certificate has been installed since it was asked" : history_text(row, "detail");
+        outdated ? "another certificate has been installed since it was asked" : member_text(row, "detail");
     snprintf(state, sizeof state, "%s",
-             outdated ? verify_state_str(VERIFY_STALE) : history_text(row, "state"));
+             outdated ? verify_state_str(VERIFY_STALE) : member_text(row, "state"));
     for (char *p = state; *p; p++) /* "handshake failed" */
         *p = *p == ' ' ? '-' : *p;
     return wire_write_line(
         w, err,
         "%d-endpoint want=%s endpoint=%s address=%s state=%s fingerprint=%s not-before=%s not-after=%s "
         "since=%s seen=%s%s%s",
-        WIRE_OK, want->id, dash(history_text(row, "endpoint")), dash(history_text(row, "address")),
-        dash(state), dash(history_text(row, "fingerprint")), dash(history_text(row, "not_before")),
-        dash(history_text(row, "not_after")), dash(history_text(row, "since")),
-        dash(history_text(row, "seen")), *detail ? ": " : "", detail);
+        WIRE_OK, want->id, dash(member_text(row, "endpoint")), dash(member_text(row, "address")), dash(state),
+        dash(member_text(row, "fingerprint")), dash(member_text(row, "not_before")),
+        dash(member_text(row, "not_after")), dash(member_text(row, "since")), dash(member_text(row, "seen")),
+        *detail ? ": " : "", detail);
 }
 
 static int write_deployment(struct wire *w, const json_t *pass, struct error *err)
 {
-    const char *detail = history_text(pass, "detail");
+    const char *detail = member_text(pass, "detail");
     return wire_write_line(
         w, err,
         "%d-deployment time=%s by=%s result=%s us=%lld served=%lld endpoints=%lld reloads=%lld restarts=%lld "
         "rollbacks=%lld%s%s",
-        WIRE_OK, dash(history_text(pass, "time")), dash(history_text(pass, "by")),
-        dash(history_text(pass, "result")), (long long)history_number(pass, "us"),
-        (long long)history_number(pass, "served"), (long long)history_number(pass, "endpoints"),
-        (long long)history_number(pass, "reloads"), (long long)history_number(pass, "restarts"),
-        (long long)history_number(pass, "rollbacks"), *detail ? ": " : "", detail);
+        WIRE_OK, dash(member_text(pass, "time")), dash(member_text(pass, "by")),
+        dash(member_text(pass, "result")), (long long)member_number(pass, "us"),
+        (long long)member_number(pass, "served"), (long long)member_number(pass, "endpoints"),
+        (long long)member_number(pass, "reloads"), (long long)member_number(pass, "restarts"),
+        (long long)member_number(pass, "rollbacks"), *detail ? ": " : "", detail);
 }
 
 /* Of wants that there still are. */
@@ -117,7 +118,7 @@ static int write_endpoints(struct wire *w, const struct want_list *wants, const 
     int rc = 0;
     for (size_t i = 0; !rc && i < json_array_size(seen); i++) {
         const json_t *row = json_array_get(seen, i);
-        const struct want *want = want_find(wants, history_text(row, "want"));
+        const struct want *want = want_find(wants, member_text(row, "want"));
         rc = want ? write_endpoint(w, want, row, err) : 0;
     }
     return rc;

@@ -1,6 +1,7 @@
 #include "deployer/store.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/member.h"
 #include "common/text.h"
 
 #include <errno.h>
@@ -109,34 +110,6 @@ static int read_json(int dirfd, const char *name, json_t **out, struct error *er
     return *out ? 0 : damaged(err, name, detail.line, detail.text);
 }
 
-/* What does not fit is left out: half of it would be something else. */
-static void copy_string(const json_t *object, const char *key, char *out, size_t size)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-    snprintf(out, size, "%s", value && strlen(value) < size ? value : "");
-}
-
-/* JSON is UTF-8; a message, which may hold a file's name, need not be, and is cut anywhere. */
-static json_t *new_string(const char *text)
-{
-    char shown[2000];
-    json_t *string = json_string(text);
-    return string ? string : json_string(text_escape(shown, sizeof shown, text, strlen(text)));
-}
-
-static time_t get_time(const json_t *object, const char *key)
-{
-    time_t t;
-    const char *value = json_string_value(json_object_get(object, key));
-    return value && text_parse_time(value, &t) ? t : 0;
-}
-
-static json_t *new_time(time_t t)
-{
-    char text[TEXT_TIME_SIZE];
-    return t ? json_string(text_time(text, t)) : json_null();
-}
-
 /* ---- generations ---- */
 
 static bool is_generation(const char *id)
@@ -159,7 +132,7 @@ static int write_generation(int dirfd, const struct judge_verdict *v, struct err
 {
     json_auto_t *meta = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "fingerprint", v->fingerprint, "spki",
                                   v->spki, "key_type", v->key_type, "issuer", v->issuer, "not_before",
-                                  new_time(v->not_before), "not_after", new_time(v->not_after));
+                                  member_new_time(v->not_before), "not_after", member_new_time(v->not_after));
     if (!meta)
         return error_memory(err);
     int rc = file_create(dirfd, "cert.pem", v->chain.data, v->chain.len, 0600, NULL, err);
@@ -229,9 +202,9 @@ static int read_generation(int dirfd, struct generation *out, struct error *err)
         rc = file_read(dirfd, "key.pem", 0, &out->key, NULL, err);
     if (rc)
         return rc < 0 ? rc : E_FAILED;
-    copy_string(meta, "fingerprint", out->fingerprint, sizeof out->fingerprint);
-    out->not_before = get_time(meta, "not_before");
-    out->not_after = get_time(meta, "not_after");
+    member_copy(meta, "fingerprint", out->fingerprint, sizeof out->fingerprint);
+    out->not_before = member_time(meta, "not_before");
+    out->not_after = member_time(meta, "not_after");
     return text_is_fingerprint(out->fingerprint) ? 0 : error_set(err, E_FAILED, "meta.json: no fingerprint");
 }
 
@@ -317,8 +290,8 @@ static int list_one(void *ctx, int want_fd, const char *id, int left)
         return 0;
     struct generation_meta *m = &l->list[l->count];
     strcpy(m->id, id);
-    copy_string(meta, "fingerprint", m->fingerprint, sizeof m->fingerprint);
-    m->not_after = get_time(meta, "not_after");
+    member_copy(meta, "fingerprint", m->fingerprint, sizeof m->fingerprint);
+    m->not_after = member_time(meta, "not_after");
     l->count += text_is_fingerprint(m->fingerprint);
     return 0;
 }
@@ -361,8 +334,7 @@ static size_t find_quarantined(json_t *list, const char *fingerprint)
 {
     size_t i = 0;
     for (; i < json_array_size(list); i++) {
-        const char *have = json_string_value(json_object_get(json_array_get(list, i), "fingerprint"));
-        if (have && strcmp(have, fingerprint) == 0)
+        if (strcmp(member_text(json_array_get(list, i), "fingerprint"), fingerprint) == 0)
             break;
     }
     return i;
@@ -379,8 +351,8 @@ int store_quarantine(struct store *s, const char *want, const char *fingerprint,
     json_array_remove(list, find_quarantined(list, fingerprint));
     if (json_array_size(list) >= STORE_QUARANTINE_MAX)
         json_array_remove(list, 0);
-    json_t *item = json_pack("{s:s, s:o, s:o}", "fingerprint", fingerprint, "when", new_time(now), "reason",
-                             new_string(reason));
+    json_t *item = json_pack("{s:s, s:o, s:o}", "fingerprint", fingerprint, "when", member_new_time(now),
+                             "reason", member_new_text(reason));
     if (!item || json_array_append_new(list, item) < 0)
         return error_memory(err);
     return write_json(fd, QUARANTINE, list, err);
@@ -397,7 +369,7 @@ int store_is_quarantined(struct store *s, const char *want, const char *fingerpr
     json_t *item = json_array_get(list, find_quarantined(list, fingerprint));
     if (!item)
         return 0;
-    copy_string(item, "reason", out_reason, STORE_REASON_SIZE);
+    member_copy(item, "reason", out_reason, STORE_REASON_SIZE);
     return STORE_QUARANTINED;
 }
 
@@ -437,7 +409,7 @@ const char *store_state_str(enum store_state state)
 
 static bool parse_state(const char *word, enum store_state *out)
 {
-    for (size_t i = 0; word && i < sizeof state_words / sizeof *state_words; i++)
+    for (size_t i = 0; i < sizeof state_words / sizeof *state_words; i++)
         if (strcmp(state_words[i], word) == 0) {
             *out = (enum store_state)i;
             return true;
@@ -447,7 +419,7 @@ static bool parse_state(const char *word, enum store_state *out)
 
 static void copy_id(const json_t *object, const char *key, char out[STORE_GENERATION_SIZE])
 {
-    copy_string(object, key, out, STORE_GENERATION_SIZE);
+    member_copy(object, key, out, STORE_GENERATION_SIZE);
     if (!is_generation(out))
         out[0] = '\0';
 }
@@ -462,18 +434,18 @@ int store_read_record(struct store *s, const char *want, struct record *out, str
     int rc = read_json(fd, "record.json", &value, err);
     if (rc == FILE_MISSING)
         return 0;
-    if (!rc && !parse_state(json_string_value(json_object_get(value, "state")), &out->state))
+    if (!rc && !parse_state(member_text(value, "state"), &out->state))
         rc = damaged(err, "record.json", 1, "no state in it");
     if (rc)
         return error_wrap(err, "want %s", want);
     copy_id(value, "current", out->current);
     copy_id(value, "previous", out->previous);
-    copy_string(value, "fingerprint", out->fingerprint, sizeof out->fingerprint);
-    copy_string(value, "detail", out->detail, sizeof out->detail);
-    copy_string(value, "down_before", out->down_before, sizeof out->down_before);
-    out->not_after = get_time(value, "not_after");
-    out->changed = get_time(value, "changed");
-    out->verified = get_time(value, "verified");
+    member_copy(value, "fingerprint", out->fingerprint, sizeof out->fingerprint);
+    member_copy(value, "detail", out->detail, sizeof out->detail);
+    member_copy(value, "down_before", out->down_before, sizeof out->down_before);
+    out->not_after = member_time(value, "not_after");
+    out->changed = member_time(value, "changed");
+    out->verified = member_time(value, "verified");
     return 0;
 }
 
@@ -482,11 +454,11 @@ int store_write_record(struct store *s, const char *want, const struct record *r
     AUTO_CLOSE int fd = open_want(s, want, true, err);
     if (fd < 0)
         return err->code;
-    json_auto_t *value =
-        json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s}", "state", store_state_str(r->state),
-                  "current", r->current, "previous", r->previous, "fingerprint", r->fingerprint, "not_after",
-                  new_time(r->not_after), "changed", new_time(r->changed), "verified", new_time(r->verified),
-                  "detail", new_string(r->detail), "down_before", r->down_before);
+    json_auto_t *value = json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s}", "state", store_state_str(r->state), "current",
+        r->current, "previous", r->previous, "fingerprint", r->fingerprint, "not_after",
+        member_new_time(r->not_after), "changed", member_new_time(r->changed), "verified",
+        member_new_time(r->verified), "detail", member_new_text(r->detail), "down_before", r->down_before);
     return value ? write_json(fd, "record.json", value, err) : error_memory(err);
 }
 
@@ -527,8 +499,8 @@ int store_read_intent(struct store *s, struct intent *out, struct error *err)
     int rc = read_json(s->fd, INTENT, &value, err);
     if (rc)
         return rc == FILE_MISSING ? STORE_NO_INTENT : rc;
-    copy_string(value, "want", out->want, sizeof out->want);
-    copy_string(value, "generation", out->generation, sizeof out->generation);
+    member_copy(value, "want", out->want, sizeof out->want);
+    member_copy(value, "generation", out->generation, sizeof out->generation);
     out->makes_folder = json_is_true(json_object_get(value, "makes_folder"));
     if (!want_is_id(out->want) || !is_generation(out->generation))
         return error_set(err, E_FAILED, INTENT ": it names no want or no generation");

@@ -1,4 +1,5 @@
 #include "pusher/past.h"
+#include "common/member.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -27,10 +28,10 @@ int past_add(int state_fd, const char *target, const struct past_pass *pass, str
         return rc;
     history_count(history, PAST_PASSES, result);
     if (pass->rc >= 0)
-        json_object_set_new(history, PAST_SUCCESS, history_new_time(time(NULL)));
+        json_object_set_new(history, PAST_SUCCESS, member_new_time(time(NULL)));
     history_add_pass(history,
-                     json_pack("{s:o, s:s, s:I, s:o}", "time", history_new_time(time(NULL)), "result", result,
-                               "us", (json_int_t)pass->us, "detail", history_new_text(pass->detail)));
+                     json_pack("{s:o, s:s, s:I, s:o}", "time", member_new_time(time(NULL)), "result", result,
+                               "us", (json_int_t)pass->us, "detail", member_new_text(pass->detail)));
     return history_write(history, state_fd, file, err);
 }
 

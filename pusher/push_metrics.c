@@ -1,4 +1,5 @@
 #include "pusher/push_metrics.h"
+#include "common/member.h"
 #include "common/metrics.h"
 #include "pusher/past.h"
 #include "pusher/state.h"
@@ -42,7 +43,7 @@ static double last_pass(const struct targeted *t)
 
 static double last_success(const struct targeted *t)
 {
-    return (double)history_time(t->history, PAST_SUCCESS);
+    return (double)member_time(t->history, PAST_SUCCESS);
 }
 
 static const json_t *latest(const struct targeted *t)
@@ -53,12 +54,12 @@ static const json_t *latest(const struct targeted *t)
 
 static double duration(const struct targeted *t)
 {
-    return (double)history_number(latest(t), "us") / 1e6;
+    return (double)member_number(latest(t), "us") / 1e6;
 }
 
 static double succeeded(const struct targeted *t)
 {
-    return strcmp(history_text(latest(t), "result"), past_results[0]) == 0;
+    return strcmp(member_text(latest(t), "result"), past_results[0]) == 0;
 }
 
 static void add_targets(struct metrics *m, const struct all *all)

@@ -1,4 +1,5 @@
 #include "pusher/push_status.h"
+#include "common/member.h"
 #include "common/table.h"
 #include "common/text.h"
 #include "pusher/past.h"
@@ -97,9 +98,9 @@ static void add_passes(struct table *t, const char *target, const json_t *passes
     char us[24];
     for (size_t i = json_array_size(passes); i-- > 0;) {
         const json_t *pass = json_array_get(passes, i);
-        snprintf(us, sizeof us, "%lld", (long long)history_number(pass, "us"));
-        const char *values[] = {history_text(pass, "time"), target, history_text(pass, "result"), us,
-                                history_text(pass, "detail")};
+        snprintf(us, sizeof us, "%lld", (long long)member_number(pass, "us"));
+        const char *values[] = {member_text(pass, "time"), target, member_text(pass, "result"), us,
+                                member_text(pass, "detail")};
         table_add(t, values);
     }
 }
@@ -117,7 +118,7 @@ static int add_target(struct tables *t, const struct target *target, const struc
                             target->host,
                             state_of(s),
                             show_time(contact, s->contact),
-                            history_text(history, PAST_SUCCESS),
+                            member_text(history, PAST_SUCCESS),
                             show_time(last, last_pass)};
     table_add(t->targets, values);
     for (size_t i = 0; !rc && i < s->names.count; i++)

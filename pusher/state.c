@@ -1,7 +1,7 @@
 #include "pusher/state.h"
 #include "common/clock.h"
 #include "common/file.h"
-#include "common/history.h"
+#include "common/member.h"
 #include "common/text.h"
 
 #include <errno.h>
@@ -45,21 +45,13 @@ int state_open(const char *path, bool lock, struct error *err)
 
 /* ---- reading ---- */
 
-/* Left out if it does not fit: cut, it might not be UTF-8 any more. */
-static void copy_text(const json_t *object, const char *key, char *out, size_t size)
-{
-    const char *text = history_text(object, key);
-    snprintf(out, size, "%s", strlen(text) < size ? text : "");
-}
-
 static int parse_want(const json_t *object, struct state *s, struct error *err)
 {
-    const char *id = json_string_value(json_object_get(object, "id"));
-    const char *fingerprint = json_string_value(json_object_get(object, "fingerprint"));
+    const char *fingerprint = member_text(object, "fingerprint");
     const json_t *name;
     struct want *want;
     size_t i;
-    int rc = want_add(&s->names, id ? id : "", &want, err);
+    int rc = want_add(&s->names, member_text(object, "id"), &want, err);
     if (rc < 0)
         return rc;
     json_array_foreach(json_object_get(object, "names"), i, name)
@@ -70,14 +62,14 @@ static int parse_want(const json_t *object, struct state *s, struct error *err)
     }
     struct state_want *out = &s->wants[s->names.count - 1];
     strcpy(out->id, want->id);
-    if (fingerprint && text_is_fingerprint(fingerprint))
+    if (text_is_fingerprint(fingerprint))
         strcpy(out->fingerprint, fingerprint);
-    copy_text(object, "lineage", out->lineage, sizeof out->lineage);
-    out->not_before = history_time(object, "not_before");
-    out->not_after = history_time(object, "not_after");
-    out->since = history_time(object, "since");
-    copy_text(object, "result", out->result, sizeof out->result);
-    copy_text(object, "detail", out->detail, sizeof out->detail);
+    member_copy(object, "lineage", out->lineage, sizeof out->lineage);
+    out->not_before = member_time(object, "not_before");
+    out->not_after = member_time(object, "not_after");
+    out->since = member_time(object, "since");
+    member_copy(object, "result", out->result, sizeof out->result);
+    member_copy(object, "detail", out->detail, sizeof out->detail);
     return 0;
 }
 
@@ -95,10 +87,9 @@ static int add_signature(struct state *s, const char *signature, struct error *e
 
 static int parse_state(const json_t *root, struct state *s, struct error *err)
 {
-    const char *contact = json_string_value(json_object_get(root, "contact"));
     const json_t *wants = json_object_get(root, "wants"), *item;
     size_t i;
-    if (!contact || !text_parse_time(contact, &s->contact))
+    if (!text_parse_time(member_text(root, "contact"), &s->contact))
         return error_set(err, E_FAILED, "no time of contact");
     s->wants = calloc(json_array_size(wants) + 1, sizeof *s->wants);
     if (!s->wants)
@@ -143,8 +134,8 @@ static json_t *new_want(const struct want *names, const struct state_want *want)
     return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:s, s:o}", "id", want->id, "names", list,
                      "fingerprint", want->fingerprint, "lineage", want->lineage, "not_before",
                      text_time(from, want->not_before), "not_after", text_time(when, want->not_after),
-                     "since", history_new_time(want->since), "result", want->result, "detail",
-                     history_new_text(want->detail));
+                     "since", member_new_time(want->since), "result", want->result, "detail",
+                     member_new_text(want->detail));
 }
 
 int state_write(int dirfd, const char *target, const struct state *s, struct error *err)

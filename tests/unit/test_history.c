@@ -2,6 +2,7 @@
 #include "tests/unit/testing.h"
 
 #include "common/history.h"
+#include "common/member.h"
 
 static json_t *read_it(struct directory *d)
 {
@@ -37,8 +38,8 @@ static void keeps_the_last_passes(void **state)
     for (int i = 1; i <= HISTORY_PASSES + 3; i++)
         history_add_pass(h, json_pack("{s:i}", "us", i));
     assert_int_equal(json_array_size(history_passes(h)), HISTORY_PASSES);
-    assert_int_equal(history_number(json_array_get(history_passes(h), 0), "us"), 4);
-    assert_int_equal(history_number(json_array_get(history_passes(h), HISTORY_PASSES - 1), "us"),
+    assert_int_equal(member_number(json_array_get(history_passes(h), 0), "us"), 4);
+    assert_int_equal(member_number(json_array_get(history_passes(h), HISTORY_PASSES - 1), "us"),
                      HISTORY_PASSES + 3);
     history_add_pass(h, NULL);
     assert_int_equal(json_array_size(history_passes(h)), HISTORY_PASSES);
@@ -65,41 +66,12 @@ static void begins_anew_with_what_is_damaged(void **state)
     }
 }
 
-static void reads_members_of_the_right_kind(void **state)
-{
-    (void)state;
-    json_auto_t *object = json_pack("{s:s, s:i, s:s, s:n}", "text", "x", "number", 7, "time",
-                                    "2026-11-21T07:02:00Z", "nothing");
-    assert_string_equal(history_text(object, "text"), "x");
-    assert_string_equal(history_text(object, "number"), "");
-    assert_string_equal(history_text(NULL, "text"), "");
-    assert_int_equal(history_number(object, "number"), 7);
-    assert_int_equal(history_number(object, "text"), 0);
-    assert_int_equal(history_time(object, "time"), 1795244520);
-    assert_int_equal(history_time(object, "text"), 0);
-    assert_int_equal(history_time(object, "nothing"), 0);
-}
-
-static void writes_texts_of_any_bytes(void **state)
-{
-    (void)state;
-    json_auto_t *text = history_new_text("a\xff"
-                                         "b"),
-                *when = history_new_time(1795244520);
-    json_auto_t *never = history_new_time(0);
-    assert_string_equal(json_string_value(text), "a\\xffb");
-    assert_string_equal(json_string_value(when), "2026-11-21T07:02:00Z");
-    assert_true(json_is_null(never));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_DIRECTORY(keeps_counters),
         WITH_DIRECTORY(keeps_the_last_passes),
         WITH_DIRECTORY(begins_anew_with_what_is_damaged),
-        cmocka_unit_test(reads_members_of_the_right_kind),
-        cmocka_unit_test(writes_texts_of_any_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
