@@ -59,6 +59,14 @@ int want_add_name(struct want *want, const char *name, struct error *err)
     return 0;
 }
 
+void want_join_names(const struct want *want, char *out, size_t size)
+{
+    size_t n = 0;
+    *out = '\0';
+    for (size_t i = 0; i < want->name_count && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%s", i ? " " : "", want->names[i]);
+}
+
 void want_list_free(struct want_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {

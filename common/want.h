@@ -38,6 +38,8 @@ struct want_list {
 int want_add(struct want_list *list, const char *id, struct want **out, struct error *err);
 /* Adds a name once; wrong ones are E_FAILED. */
 int want_add_name(struct want *want, const char *name, struct error *err);
+/* Its names with a blank between them, as many as out (of size bytes) holds. */
+void want_join_names(const struct want *want, char *out, size_t size);
 struct want *want_find(const struct want_list *list, const char *id);
 bool want_is_id(const char *id);
 

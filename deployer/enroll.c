@@ -36,6 +36,7 @@ struct enrolment {
     const struct enroll_opts *opts;
     struct report *report;
     struct public_key key;
+    char receive[PATH_MAX]; /* mailcow-cert-receive */
     struct change keys, drop_in;
     struct finding_list findings;
 };
@@ -163,15 +164,12 @@ static void name_groups(const struct passwd *user, const char **names, char **ow
 
 static int check(struct enrolment *e, const char *text, struct error *err)
 {
-    char command[PATH_MAX], keys_file[PATH_MAX];
+    char keys_file[PATH_MAX];
     const char *names[GROUPS + 1] = {NULL};
     char *owned[GROUPS] = {NULL};
     const struct passwd *user = getpwnam(e->opts->push_user);
     if (!user)
         return error_set(err, E_CONFIG, "there is no user %s; run: systemd-sysusers", e->opts->push_user);
-    int rc = libexec_path(command, sizeof command, "mailcow-cert-receive", err);
-    if (rc)
-        return rc;
     snprintf(keys_file, sizeof keys_file, KEYS_FOLDER "/%s", e->opts->push_user);
     check_account(e, user, text);
     name_groups(user, names, owned);
@@ -179,7 +177,7 @@ static int check(struct enrolment *e, const char *text, struct error *err)
                &(struct sshd_account){.user = e->opts->push_user,
                                       .groups = names,
                                       .keys_file = keys_file,
-                                      .command = command,
+                                      .command = e->receive,
                                       .key_type = e->key.type},
                &e->findings);
     for (size_t i = 0; i < GROUPS; i++)
@@ -269,12 +267,9 @@ static int result(struct enrolment *e, const char *result, const char *detail)
 
 static int write_key(struct enrolment *e, struct error *err)
 {
-    char receive[PATH_MAX], options[PATH_MAX + 600];
-    int rc = libexec_path(receive, sizeof receive, "mailcow-cert-receive", err);
-    if (rc)
-        return rc;
+    char options[sizeof e->receive + 600];
     snprintf(options, sizeof options, "%s%s%srestrict,command=\"%s\"", e->opts->from ? "from=\"" : "",
-             e->opts->from ? e->opts->from : "", e->opts->from ? "\"," : "", receive);
+             e->opts->from ? e->opts->from : "", e->opts->from ? "\"," : "", e->receive);
     AUTO_FREE char *text = authorized_keys_with(text_of(&e->keys), &e->key, options);
     return text ? write_change(&e->keys, text, err) : error_memory(err);
 }
@@ -343,7 +338,9 @@ int enroll(const struct enroll_opts *o, struct report *report, struct error *err
         return error_set(err, E_USAGE, "--from: addresses, with * and ? in them, separated by commas");
     if (geteuid() != 0)
         return error_set(err, E_FAILED, "enroll: sshd's files belong to root; run it as root");
-    int rc = public_key_parse(o->key, &e.key, err);
+    int rc = libexec_path(e.receive, sizeof e.receive, "mailcow-cert-receive", err);
+    if (!rc)
+        rc = public_key_parse(o->key, &e.key, err);
     if (!rc)
         rc = tell_key(&e, err);
     if (!rc)

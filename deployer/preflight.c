@@ -182,20 +182,6 @@ static void check_space(const struct preflight *p)
 
 /* ---- SNI folders ---- */
 
-static bool read_validity(const struct preflight *p, const char *want, struct preflight_validity *out)
-{
-    AUTO_SECRET struct secret pem = SECRET(SECRET_MAX);
-    AUTO_CERT struct cert *c = NULL;
-    struct error ignored;
-    AUTO_CLOSE int folder = install_open_folder(p->host->ssl_fd, want, &ignored);
-    if (folder < 0 || file_read(folder, "cert.pem", 0, &pem, NULL, &ignored) ||
-        cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &c, &ignored))
-        return false;
-    *out = (struct preflight_validity){
-        .want = want, .not_before = cert_info(c)->not_before, .not_after = cert_info(c)->not_after};
-    return true;
-}
-
 /* The first name of the primary for which a service serves the folder's certificate. */
 static bool find_shadowed(const struct preflight *p, const struct want *folder, struct preflight_shadow *out)
 {
@@ -215,9 +201,8 @@ static bool find_shadowed(const struct preflight *p, const struct want *folder, 
 static void check_shadow(const struct preflight *p, const struct want *folder)
 {
     const struct want *primary = want_find(&p->host->wants, WANT_PRIMARY);
-    struct preflight_shadow s = {.is_same = strcmp(folder->installed, primary->installed) == 0};
-    if (strcmp(folder->id, WANT_PRIMARY) != 0 && find_shadowed(p, folder, &s) &&
-        read_validity(p, folder->id, &s.folder) && read_validity(p, WANT_PRIMARY, &s.primary))
+    struct preflight_shadow s = {.folder = folder, .primary = primary};
+    if (folder != primary && folder->installed[0] && primary->installed[0] && find_shadowed(p, folder, &s))
         preflight_shadow(&s, p->opts->now, p->opts->check, p->out);
 }
 
@@ -255,14 +240,13 @@ static bool has_watchdog(const struct docker_containers *containers)
     return false;
 }
 
-static void check_lifetime(const struct preflight *p, const char *want)
+static void check_lifetime(const struct preflight *p, const struct want *want)
 {
-    struct preflight_validity v;
-    if (!read_validity(p, want, &v))
+    if (!want->installed[0])
         return;
-    preflight_lifetime(&v, p->opts->now, p->out);
-    if (has_watchdog(p->opts->containers) && strcmp(want, WANT_PRIMARY) == 0)
-        preflight_watchdog(&v, p->out);
+    preflight_lifetime(want, p->opts->now, p->out);
+    if (has_watchdog(p->opts->containers) && strcmp(want->id, WANT_PRIMARY) == 0)
+        preflight_watchdog(want, p->out);
 }
 
 /* ---- the whole ---- */
@@ -294,7 +278,7 @@ void preflight_run(const struct mailhost *host, const struct preflight_opts *opt
         return;
     check_trust(&p);
     for (size_t i = 0; i < host->wants.count; i++)
-        check_lifetime(&p, host->wants.list[i].id);
+        check_lifetime(&p, &host->wants.list[i]);
 }
 
 void preflight_check(const struct mailhost *host, struct finding_list *out)

@@ -65,14 +65,10 @@ void preflight_space(const char *path, const struct statvfs *fs, struct finding_
 
 /* ---- time (preflight_time.c) ---- */
 
-/* A certificate that is installed. */
-struct preflight_validity {
-    const char *want;
-    time_t not_before, not_after;
-};
-void preflight_lifetime(const struct preflight_validity *v, time_t now, struct finding_list *out);
+/* Of what is installed for a want. */
+void preflight_lifetime(const struct want *want, time_t now, struct finding_list *out);
 /* mailcow's watchdog, whose threshold is seven days. */
-void preflight_watchdog(const struct preflight_validity *v, struct finding_list *out);
+void preflight_watchdog(const struct want *want, struct finding_list *out);
 
 /* ---- SNI folders (preflight_sni.c) ---- */
 
@@ -80,9 +76,7 @@ void preflight_watchdog(const struct preflight_validity *v, struct finding_list 
 struct preflight_shadow {
     const char *service;
     const char *name;
-    struct preflight_validity folder; /* its want is the folder's name */
-    struct preflight_validity primary;
-    bool is_same; /* both are one certificate */
+    const struct want *folder, *primary;
 };
 /* check: also when it does no harm yet, as while both are renewed. */
 void preflight_shadow(const struct preflight_shadow *s, time_t now, bool check, struct finding_list *out);

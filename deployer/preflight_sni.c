@@ -6,30 +6,31 @@
 
 /* ---- folders that take names of the primary ---- */
 
-static bool ends_soon(const struct preflight_validity *v, time_t now)
+static bool ends_soon(const struct want *want, time_t now)
 {
-    return v->not_after - now < (v->not_after - v->not_before) / 6;
+    return want->not_after - now < (want->not_after - want->not_before) / 6;
 }
 
 void preflight_shadow(const struct preflight_shadow *s, time_t now, bool check, struct finding_list *out)
 {
     char when[TEXT_TIME_SIZE];
-    bool is_older = s->folder.not_after < s->primary.not_after;
-    if (!s->is_same && (ends_soon(&s->folder, now) || (check && is_older)))
+    bool is_same = strcmp(s->folder->installed, s->primary->installed) == 0;
+    bool is_older = s->folder->not_after < s->primary->not_after;
+    if (!is_same && (ends_soon(s->folder, now) || (check && is_older)))
         finding_add(
-            out, FINDING_WARN, "stale-folder", s->folder.want,
+            out, FINDING_WARN, "stale-folder", s->folder->id,
             "%s serves for %s what is in the SNI folder %s, not the primary certificate: it is another "
             "one, valid until %s",
-            s->service, s->name, s->folder.want, text_time(when, s->folder.not_after));
+            s->service, s->name, s->folder->id, text_time(when, s->folder->not_after));
     else if (check)
-        finding_add(out, FINDING_NOTE, "folder-overlap", s->folder.want,
-                    "%s serves for %s what is in the SNI folder %s, %s", s->service, s->name, s->folder.want,
-                    s->is_same ? "the same certificate as the primary one" : "not the primary certificate");
+        finding_add(out, FINDING_NOTE, "folder-overlap", s->folder->id,
+                    "%s serves for %s what is in the SNI folder %s, %s", s->service, s->name, s->folder->id,
+                    is_same ? "the same certificate as the primary one" : "not the primary certificate");
     else
         return;
     finding_remedy(
         out, "mailcow-cert-deploy remove %s; or have it renewed as well: its names are in its file domains",
-        s->folder.want);
+        s->folder->id);
 }
 
 /* ---- the files `domains` ---- */

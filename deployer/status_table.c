@@ -99,9 +99,8 @@ static void copy_names(const struct client_greeting *greeting, const char *row, 
     char id[WANT_ID_SIZE] = "";
     wire_field(row, "id", id, sizeof id);
     const struct want *want = want_find(&greeting->wants, id);
-    size_t n = 0;
-    for (size_t i = 0; want && i < want->name_count && n < size; i++)
-        n += (size_t)snprintf(out + n, size - n, "%s%s", i ? " " : "", want->names[i]);
+    if (want)
+        want_join_names(want, out, size);
 }
 
 static void copy_value(const struct status *s, const char *kind, const char *key, const char *row, char *out,

@@ -159,15 +159,15 @@ static int check_arguments(const struct arguments *a, struct error *err)
     return 0;
 }
 
-static bool is_of_host(const struct arguments *a, const struct target *target)
+bool enroll_is_meant(const struct enrolment *e, const struct target *target)
 {
-    return strcasecmp(target->host, a->host) == 0 && arguments_select(a, target);
+    return strcasecmp(target->host, e->a->host) == 0 && arguments_select(e->a, target);
 }
 
 static struct target *find_target(struct enrolment *e)
 {
     for (size_t i = 0; i < e->conf.target_count; i++)
-        if (is_of_host(e->a, &e->conf.targets[i]))
+        if (enroll_is_meant(e, &e->conf.targets[i]))
             return &e->conf.targets[i];
     return NULL;
 }
@@ -430,21 +430,21 @@ static int configure(struct enrolment *e, struct error *err)
 
 /* ---- all of it ---- */
 
-static int tell_what_to_run(const struct enrolment *e, struct error *err)
+bool enroll_show_command(const struct enrolment *e, const char *options, const char *hint)
 {
     char line[700], command[800];
     if (!identity_line(&e->key, line, sizeof line))
-        return error_set(err, E_FAILED, "%s: its public half is too long", e->target->key);
-    snprintf(command, sizeof command, "mailcow-cert-deploy enroll '%s'", line);
+        return false;
+    snprintf(command, sizeof command, "mailcow-cert-deploy enroll %s'%s'", options, line);
     if (e->a->json) {
         enroll_tell(e, "to run on the mail host", NULL, "%s", command);
-        return 0;
+        return true;
     }
     if (!e->a->quiet)
-        fprintf(stderr, "Now run this on the mail host, as root; then `mailcow-cert-push check` here:\n");
+        fprintf(stderr, "%s\n", hint);
     fflush(stderr);
     printf("%s\n", command);
-    return 0;
+    return true;
 }
 
 static int introduce(struct enrolment *e, struct error *err)
@@ -458,7 +458,10 @@ static int introduce(struct enrolment *e, struct error *err)
         rc = have_key(e, err);
     if (!rc)
         rc = configure(e, err);
-    return rc ? rc : tell_what_to_run(e, err);
+    if (!rc && !enroll_show_command(
+                   e, "", "Now run this on the mail host, as root; then `mailcow-cert-push check` here:"))
+        rc = error_set(err, E_FAILED, "%s: its public half is too long", e->target->key);
+    return rc;
 }
 
 static int forget(struct enrolment *e, struct error *err)

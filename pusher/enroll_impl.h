@@ -29,6 +29,13 @@ int enroll_write(const char *path, const char *text, struct error *err);
 /* The same for known_hosts, with this key (NULL: none) pinned for the target. */
 int enroll_pin(struct enrolment *e, const char *type, const char *base64, struct error *err);
 
+/* Whether that target, one of push.conf, is the one that the arguments speak of. */
+bool enroll_is_meant(const struct enrolment *e, const struct target *target);
+
+/* Shows `mailcow-cert-deploy enroll OPTIONS KEY`, and on a terminal the hint before it. False: the key has no
+ * public line. */
+bool enroll_show_command(const struct enrolment *e, const char *options, const char *hint);
+
 int enroll_remove(struct enrolment *e, struct error *err);
 
 #endif

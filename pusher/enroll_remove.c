@@ -8,11 +8,6 @@
 #include <limits.h>
 #include <string.h>
 
-static bool is_going(const struct enrolment *e, const struct target *t)
-{
-    return strcasecmp(t->host, e->a->host) == 0 && arguments_select(e->a, t);
-}
-
 static bool same_pins(const struct target *a, const struct target *b)
 {
     return strcasecmp(a->host, b->host) == 0 && a->port == b->port &&
@@ -28,7 +23,7 @@ static bool same_key(const struct target *a, const struct target *b)
 static bool is_shared(const struct enrolment *e, bool (*same)(const struct target *, const struct target *))
 {
     for (size_t i = 0; i < e->conf.target_count; i++)
-        if (!is_going(e, &e->conf.targets[i]) && same(&e->conf.targets[i], e->target))
+        if (!enroll_is_meant(e, &e->conf.targets[i]) && same(&e->conf.targets[i], e->target))
             return true;
     return false;
 }
@@ -37,7 +32,7 @@ static int remove_sections(const struct enrolment *e, struct error *err)
 {
     AUTO_FREE char *text = strdup((char *)e->conf_text.data);
     for (size_t i = 0; text && i < e->conf.target_count; i++) {
-        if (!is_going(e, &e->conf.targets[i]))
+        if (!enroll_is_meant(e, &e->conf.targets[i]))
             continue;
         char *shorter = conf_edit_remove(text, "target", e->conf.targets[i].name);
         free(text);
@@ -58,7 +53,7 @@ static int remove_states(const struct enrolment *e, struct error *err)
     for (size_t i = 0; !rc && i < e->conf.target_count; i++) {
         char path[PATH_MAX];
         snprintf(path, sizeof path, "%s/%s.json", e->conf.state, e->conf.targets[i].name);
-        if (is_going(e, &e->conf.targets[i]))
+        if (enroll_is_meant(e, &e->conf.targets[i]))
             rc = remove_file(path, err);
     }
     return rc;
@@ -71,22 +66,6 @@ static int remove_key(const struct enrolment *e, struct error *err)
         return 0;
     int rc = remove_file(PUSH_CONF_KEY, err);
     return rc ? rc : remove_file(PUSH_CONF_KEY ".pub", err);
-}
-
-static void tell_what_to_run(const struct enrolment *e, bool has_key)
-{
-    char line[700], command[800];
-    if (!has_key || !identity_line(&e->key, line, sizeof line))
-        return;
-    snprintf(command, sizeof command, "mailcow-cert-deploy enroll --remove '%s'", line);
-    if (e->a->json) {
-        enroll_tell(e, "to run on the mail host", NULL, "%s", command);
-        return;
-    }
-    if (!e->a->quiet)
-        fprintf(stderr, "Now run this on the mail host, as root:\n");
-    fflush(stderr);
-    printf("%s\n", command);
 }
 
 int enroll_remove(struct enrolment *e, struct error *err)
@@ -103,6 +82,7 @@ int enroll_remove(struct enrolment *e, struct error *err)
     if (rc)
         return rc;
     enroll_tell(e, "removed", "target", "%s", e->a->config);
-    tell_what_to_run(e, has_key);
+    if (has_key)
+        enroll_show_command(e, "--remove ", "Now run this on the mail host, as root:");
     return 0;
 }

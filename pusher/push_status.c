@@ -57,14 +57,6 @@ static const char *state_of(const struct state *s)
     return s->contact ? "served" : "never contacted";
 }
 
-static void add_names(const struct want *want, char *out, size_t size)
-{
-    size_t n = 0;
-    *out = '\0';
-    for (size_t i = 0; i < want->name_count && n < size; i++)
-        n += (size_t)snprintf(out + n, size - n, "%s%s", i ? " " : "", want->names[i]);
-}
-
 static int add_want(struct table *t, const char *target, const struct want *names,
                     const struct state_want *want, struct error *err)
 {
@@ -74,7 +66,7 @@ static int add_want(struct table *t, const char *target, const struct want *name
     bool served = want->fingerprint[0];
     if (!list)
         return error_memory(err);
-    add_names(names, list, size);
+    want_join_names(names, list, size);
     const char *values[] = {
         target,
         want->id,

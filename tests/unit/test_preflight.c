@@ -268,15 +268,15 @@ static void tells_of_another_folder_that_is_mounted(void **state)
 /* ---- lifetimes ---- */
 
 /* A certificate for so many hours that has so many left. */
-static struct preflight_validity of(long hours, long left)
+static struct want of(long hours, long left)
 {
-    return (struct preflight_validity){
-        .want = "primary", .not_before = NOW - (hours - left) * 3600, .not_after = NOW + left * 3600};
+    return (struct want){
+        .id = "primary", .not_before = NOW - (hours - left) * 3600, .not_after = NOW + left * 3600};
 }
 
 static void lifetime(long hours, long left)
 {
-    const struct preflight_validity v = of(hours, left);
+    const struct want v = of(hours, left);
     preflight_lifetime(&v, NOW, &found);
 }
 
@@ -314,12 +314,12 @@ static void goes_by_fractions_of_the_lifetime(void **state)
 static void doubts_the_clock(void **state)
 {
     (void)state;
-    const struct preflight_validity v = {.want = "x", .not_before = NOW + 1, .not_after = NOW + 90 * DAY};
+    const struct want v = {.id = "x", .not_before = NOW + 1, .not_after = NOW + 90 * DAY};
     preflight_lifetime(&v, NOW, &found);
     found_one(FINDING_WARN, "clock", "is valid from 2026-11-21T", "timedatectl");
     preflight_lifetime(&v, NOW + 1, &found);
     found_nothing();
-    const struct preflight_validity reversed = {.want = "x", .not_before = NOW, .not_after = NOW - 1};
+    const struct want reversed = {.id = "x", .not_before = NOW, .not_after = NOW - 1};
     preflight_lifetime(&reversed, NOW, &found);
     found_nothing();
 }
@@ -335,7 +335,7 @@ static void notes_when_the_watchdog_is_of_no_use(void **state)
     };
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        const struct preflight_validity v = of(cases[i].hours, 1);
+        const struct want v = of(cases[i].hours, 1);
         preflight_watchdog(&v, &found);
         if (cases[i].text)
             found_one(FINDING_NOTE, "watchdog", cases[i].text, "do not go by its mails");
@@ -349,13 +349,14 @@ static void notes_when_the_watchdog_is_of_no_use(void **state)
 /* A folder that takes a name of the primary, its certificate having so many of 90 days left. */
 static void shadow(long left, bool is_same, bool check)
 {
-    struct preflight_shadow s = {.service = "postfix-mailcow",
-                                 .name = "mail.example.org",
-                                 .folder = of(90 * 24, left * 24),
-                                 .primary = of(90 * 24, 60 * 24),
-                                 .is_same = is_same};
-    s.folder.want = "stale.example.org";
-    preflight_shadow(&s, NOW, check, &found);
+    struct want folder = of(90 * 24, left * 24), primary = of(90 * 24, 60 * 24);
+    strcpy(folder.id, "stale.example.org");
+    strcpy(folder.installed, "a");
+    strcpy(primary.installed, is_same ? "a" : "b");
+    preflight_shadow(
+        &(struct preflight_shadow){
+            .service = "postfix-mailcow", .name = "mail.example.org", .folder = &folder, .primary = &primary},
+        NOW, check, &found);
 }
 
 static void tells_of_folders_that_take_names(void **state)
