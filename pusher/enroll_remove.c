@@ -2,10 +2,10 @@
 #include "pusher/conf_edit.h"
 #include "pusher/enroll_impl.h"
 #include "pusher/identity.h"
+#include "pusher/past.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <string.h>
 
 static bool same_pins(const struct target *a, const struct target *b)
@@ -46,14 +46,19 @@ static int remove_file(const char *path, struct error *err)
     return unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR ? error_errno(err, path, "remove") : 0;
 }
 
-/* What the last verdicts of the targets that go said. */
+/* What the passes over the targets that go left. */
 static int remove_states(const struct enrolment *e, struct error *err)
 {
     int rc = 0;
     for (size_t i = 0; !rc && i < e->conf.target_count; i++) {
-        char path[PATH_MAX];
-        snprintf(path, sizeof path, "%s/%s.json", e->conf.state, e->conf.targets[i].name);
-        if (enroll_is_meant(e, &e->conf.targets[i]))
+        const char *name = e->conf.targets[i].name;
+        char path[PATH_MAX], history[NAME_MAX];
+        if (!enroll_is_meant(e, &e->conf.targets[i]))
+            continue;
+        snprintf(path, sizeof path, "%s/%s.json", e->conf.state, name);
+        rc = remove_file(path, err);
+        snprintf(path, sizeof path, "%s/%s", e->conf.state, past_file(history, name));
+        if (!rc)
             rc = remove_file(path, err);
     }
     return rc;

@@ -2,7 +2,6 @@
 #include "common/member.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <sys/stat.h>
 
 const char *const past_results[] = {"done", "failed", "temporary", "configuration", NULL};
@@ -12,7 +11,7 @@ static const char *result_of(int rc)
     return past_results[rc >= 0 ? 0 : rc == E_TEMPORARY ? 2 : rc == E_CONFIG ? 3 : 1];
 }
 
-static const char *name_file(char out[NAME_MAX], const char *target)
+const char *past_file(char out[NAME_MAX], const char *target)
 {
     snprintf(out, NAME_MAX, "%.200s.history", target);
     return out;
@@ -23,7 +22,7 @@ int past_add(int state_fd, const char *target, const struct past_pass *pass, str
     char file[NAME_MAX];
     json_auto_t *history = NULL;
     const char *result = result_of(pass->rc);
-    int rc = history_read(&history, state_fd, name_file(file, target), err);
+    int rc = history_read(&history, state_fd, past_file(file, target), err);
     if (rc < 0)
         return rc;
     history_count(history, PAST_PASSES, result);
@@ -38,7 +37,7 @@ int past_add(int state_fd, const char *target, const struct past_pass *pass, str
 void past_touch(int state_fd, const char *target)
 {
     char file[NAME_MAX], temporary[NAME_MAX + 8];
-    utimensat(state_fd, name_file(file, target), NULL, AT_SYMLINK_NOFOLLOW);
+    utimensat(state_fd, past_file(file, target), NULL, AT_SYMLINK_NOFOLLOW);
     snprintf(temporary, sizeof temporary, ".%s.tmp", file); /* file_replace's, of a pass that was killed */
     unlinkat(state_fd, temporary, 0);
 }
@@ -47,7 +46,7 @@ int past_read(json_t **out, time_t *out_last, int state_fd, const char *target, 
 {
     char file[NAME_MAX];
     struct stat st;
-    bool known = fstatat(state_fd, name_file(file, target), &st, AT_SYMLINK_NOFOLLOW) == 0;
+    bool known = fstatat(state_fd, past_file(file, target), &st, AT_SYMLINK_NOFOLLOW) == 0;
     *out_last = known ? st.st_mtim.tv_sec : 0;
     return history_read(out, state_fd, file, err);
 }

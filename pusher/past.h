@@ -7,11 +7,16 @@
 
 #include "common/history.h"
 
+#include <limits.h>
+
 struct past_pass {
     int rc;
     int64_t us;
     const char *detail; /* why it failed */
 };
+/* The name of the file; returns out. */
+const char *past_file(char out[NAME_MAX], const char *target);
+
 /* A pass that asked the mail host has ended. */
 int past_add(int state_fd, const char *target, const struct past_pass *pass, struct error *err);
 /* One has ended that had nothing to do. */

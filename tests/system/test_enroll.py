@@ -332,15 +332,19 @@ def test_removing_undoes_it(bare):
     assert enroll(bare, "--remove").returncode == USAGE
 
 
+def kept(lab, target: str) -> set[str]:
+    return {path.suffix[1:] for path in lab.proxy.path(PUSH_STATE).glob(f"{target}.*")}
+
+
 def test_removing_one_of_two_leaves_the_other(bare_with_deployer):
     lab = bare_with_deployer
     lab.sshd.authorize(public_key(enrolled(lab)))
     assert enroll(lab, "--fingerprint", fingerprint(lab), host=MAIL_ADDRESS).returncode == DONE
     assert lab.push().returncode == DONE
-    assert lab.proxy.exists(f"{PUSH_STATE}/{MAIL_ADDRESS}.json")
+    assert kept(lab, MAIL_ADDRESS) == kept(lab, HOSTNAME) == {"json", "history"}
     key = lab.proxy.read(KEY)
     assert enroll(lab, "--remove", host=MAIL_ADDRESS).returncode == DONE
-    assert not lab.proxy.exists(f"{PUSH_STATE}/{MAIL_ADDRESS}.json") and lab.proxy.exists(f"{PUSH_STATE}/{HOSTNAME}.json")
+    assert kept(lab, MAIL_ADDRESS) == set() and kept(lab, HOSTNAME) == {"json", "history"}
     assert lab.proxy.read(KEY) == key and lab.proxy.read(KNOWN_HOSTS).split()[0] == HOSTNAME
     assert lab.push().returncode == DONE
 
