@@ -37,6 +37,7 @@ struct enrolment {
     struct report *report;
     struct public_key key;
     char receive[PATH_MAX]; /* mailcow-cert-receive */
+    char keys_file[300];
     struct change keys, drop_in;
     struct finding_list findings;
 };
@@ -164,19 +165,17 @@ static void name_groups(const struct passwd *user, const char **names, char **ow
 
 static int check(struct enrolment *e, const char *text, struct error *err)
 {
-    char keys_file[PATH_MAX];
     const char *names[GROUPS + 1] = {NULL};
     char *owned[GROUPS] = {NULL};
     const struct passwd *user = getpwnam(e->opts->push_user);
     if (!user)
         return error_set(err, E_CONFIG, "there is no user %s; run: systemd-sysusers", e->opts->push_user);
-    snprintf(keys_file, sizeof keys_file, KEYS_FOLDER "/%s", e->opts->push_user);
     check_account(e, user, text);
     name_groups(user, names, owned);
     sshd_check(text,
                &(struct sshd_account){.user = e->opts->push_user,
                                       .groups = names,
-                                      .keys_file = keys_file,
+                                      .keys_file = e->keys_file,
                                       .command = e->receive,
                                       .key_type = e->key.type},
                &e->findings);
@@ -307,7 +306,7 @@ static int add(struct enrolment *e, struct error *err)
         rc = tell_findings(e, err);
     if (rc)
         return rc;
-    result(e, e->keys.is_made || e->drop_in.is_made ? "enrolled" : "unchanged", e->keys.path);
+    result(e, e->keys.is_made || e->drop_in.is_made ? "enrolled" : "unchanged", e->keys_file);
     tell_host_keys(e, sshd.out);
     return 0;
 }
@@ -328,7 +327,7 @@ static int take_away(struct enrolment *e, struct error *err)
         rc = effective(e, &sshd, err);
     if (!rc && e->drop_in.is_made && reload(sshd.out, err) > 0)
         result(e, "note", "sshd was not reloaded: do so yourself");
-    return rc ? rc : result(e, e->keys.is_made ? "removed" : "unchanged", e->keys.path);
+    return rc ? rc : result(e, e->keys.is_made ? "removed" : "unchanged", e->keys_file);
 }
 
 int enroll(const struct enroll_opts *o, struct report *report, struct error *err)
@@ -338,6 +337,7 @@ int enroll(const struct enroll_opts *o, struct report *report, struct error *err
         return error_set(err, E_USAGE, "--from: addresses, with * and ? in them, separated by commas");
     if (geteuid() != 0)
         return error_set(err, E_FAILED, "enroll: sshd's files belong to root; run it as root");
+    snprintf(e.keys_file, sizeof e.keys_file, KEYS_FOLDER "/%s", o->push_user);
     int rc = libexec_path(e.receive, sizeof e.receive, "mailcow-cert-receive", err);
     if (!rc)
         rc = public_key_parse(o->key, &e.key, err);

@@ -54,13 +54,19 @@ def test_the_catalog_has_each_id_once():
     assert len(re.findall(r"^-- ", text, re.MULTILINE)) == len(entries)
 
 
+def fields_of_the_catalog() -> dict[str, set[str]]:
+    """event -> the fields whose values its entry shows"""
+    entries = re.findall(r"^# ([\w-]+)\n-- (.*?)(?=^# |\Z)", CATALOG.read_text(), re.MULTILINE | re.DOTALL)
+    return {name: set(re.findall(r"@(\w+)@", entry)) for name, entry in entries}
+
+
 def fields_of_the_page() -> set[str]:
     return {name for row in re.findall(r"^\| (`[A-Z].*?) \|", PAGE.read_text().split("## Fields")[1], re.MULTILINE)
             for name in re.findall(r"`(\w+)`", row)}
 
 
 def test_the_catalog_names_fields_that_there_are():
-    assert set(re.findall(r"@(\w+)@", CATALOG.read_text())) <= fields_of_the_page()
+    assert set.union(*fields_of_the_catalog().values()) <= fields_of_the_page()
 
 
 def test_the_page_lists_the_table():
@@ -127,6 +133,10 @@ def journals(product):
         product.start_deployer(wrapper=Journal.wrap())
         yield Journals(product, mail, proxy)
         product.stop_deployer()
+        fields = fields_of_the_catalog()
+        lacking = {(host, record["EVENT"], name) for host, journal in (("mail", mail), ("proxy", proxy)) for record in journal.events()
+                   for name in fields[record["EVENT"]] - record.keys()}
+        assert not lacking, "journalctl -x would show the fields' names"
 
 
 def test_a_deployment_is_one_event_on_each_host(journals):
