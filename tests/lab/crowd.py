@@ -40,6 +40,7 @@ class Client:
     async def read(self) -> None:
         while line := await self.reader.readline():
             seen[line[:3].decode()] += 1
+            seen[line.split(b":")[0].decode(errors="replace")] += 1  # "421 busy"
 
     async def silent(self) -> None:
         await self.read()

@@ -161,6 +161,21 @@ def test_a_relay_whose_output_is_closed_ends(undisturbed):
     wait_for(lambda: not sessions(undisturbed), "the sessions have ended", 30)
 
 
+def test_a_relay_ends_when_nothing_is_sent_for_five_minutes(undisturbed):
+    """strace lets one of its waits end as if they were over."""
+    result = undisturbed.mail.run(["strace", "-e", "trace=poll,alarm", "-e", "inject=poll:retval=0:when=2", COMMAND], stdin=subprocess.PIPE,
+                                  user=USER, check=False, timeout=30)
+    assert result.returncode == LATER and result.stdout.splitlines()[-1] == "421 timeout: nothing was sent for too long"
+    assert re.search(r"^poll\(.*, 300000\) += 0 \(Timeout\) \(INJECTED\)$", result.stderr, re.MULTILINE), result.stderr
+
+
+def test_a_relay_ends_after_twenty_minutes(undisturbed):
+    """strace lets its alarm go off at once."""
+    result = undisturbed.mail.run(["strace", "-e", "trace=alarm", "-e", "inject=alarm:signal=ALRM", COMMAND], stdin=subprocess.PIPE,
+                                  user=USER, check=False, timeout=30)
+    assert "alarm(1200)" in result.stderr and "killed by SIGALRM" in result.stderr, result.stderr
+
+
 def test_the_account_can_do_nothing_else_at_the_socket(undisturbed):
     """Not root's work, not another's, and it cannot pretend to be another uid."""
     with Untouched(undisturbed), relay(undisturbed) as session:
@@ -336,6 +351,15 @@ def memory_of(lab: Lab) -> int:
         with contextlib.suppress(OSError):
             total += int(re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[1])
     return total * 1024
+
+
+def test_who_says_nothing_is_ended_for_one_that_waits(product):
+    """Not only when its own time is over."""
+    with crowd(product, "silent", 256) as result:
+        wait_for(lambda: len(sessions(product)) >= 256, "as many sessions as there may be")
+        with relay(product) as session:
+            greeted(session)
+    assert result.seen["421 busy"] > 0
 
 
 def test_a_crowd_takes_a_bounded_amount_of_memory(product):
