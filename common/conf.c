@@ -54,10 +54,17 @@ void problem_add(struct problems *p, const char *fmt, ...)
 
 int problems_error(const struct problems *p, int code, struct error *err)
 {
+    static const char more[] = "\nand more";
     if (!p->text)
         return error_memory(err);
     err->code = code;
-    snprintf(err->text, sizeof err->text, "%s", p->text);
+    const char *end = strlen(p->text) < sizeof err->text
+                          ? NULL
+                          : memrchr(p->text, '\n', sizeof err->text - sizeof more); /* no line is cut */
+    if (end)
+        snprintf(err->text, sizeof err->text, "%.*s%s", (int)(end - p->text), p->text, more);
+    else
+        snprintf(err->text, sizeof err->text, "%s", p->text);
     return code;
 }
 

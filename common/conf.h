@@ -60,7 +60,7 @@ struct problems {
     unsigned count;
 };
 void problem_add(struct problems *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* All of them as one error, whose text has a line for each; code is returned. */
+/* All of them as one error, whose text has a line for each, as far as there is room; code is returned. */
 int problems_error(const struct problems *p, int code, struct error *err);
 void problems_free(struct problems *p);
 #define AUTO_PROBLEMS CLEANUP(problems_free)

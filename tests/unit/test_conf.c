@@ -416,6 +416,29 @@ static void gives_up_on_a_file_of_another_kind(void **state)
     assert_string_equal(strchr(last, '\n'), "\nand more");
 }
 
+static void an_error_has_whole_lines(void **state)
+{
+    (void)state;
+    struct problems few = {0}, many = {0}, one = {0};
+    struct error err;
+    problem_add(&few, "a");
+    problem_add(&few, "b");
+    assert_int_equal(problems_error(&few, E_CONFIG, &err), E_CONFIG);
+    assert_string_equal(err.text, "a\nb");
+    for (int i = 0; i < 40; i++)
+        problem_add(&many, "%039d", i);
+    problems_error(&many, E_CONFIG, &err);
+    assert_string_equal(strrchr(err.text, '\n'), "\nand more");
+    assert_int_equal((strlen(err.text) - strlen("\nand more") + 1) % 40, 0);
+    assert_true(strlen(err.text) > sizeof err.text - 60);
+    problem_add(&one, "%02000d", 1);
+    problems_error(&one, E_CONFIG, &err);
+    assert_int_equal(strlen(err.text), sizeof err.text - 1);
+    problems_free(&few);
+    problems_free(&many);
+    problems_free(&one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,6 +461,7 @@ int main(void)
         TEST(reports_lines_that_are_too_long),
         TEST(names_the_trouble_with_named_sections),
         TEST(gives_up_on_a_file_of_another_kind),
+        cmocka_unit_test(an_error_has_whole_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
