@@ -115,14 +115,15 @@ static void report_name(const struct preflight_stack *stack, const struct docker
     finding_remedy(out, "docker rename %s %s-%s-1", c->name, stack->project, c->service);
 }
 
-static void report_scale(const char *service, size_t running, struct finding_list *out)
+static void report_scale(const struct preflight_stack *stack, const char *service, size_t running,
+                         struct finding_list *out)
 {
     if (running < 2)
         return;
     finding_add(out, FINDING_NOTE, "container-scaled", NULL,
                 "%zu containers of %s run: each is reloaded and verified, but mailcow is not made for it",
                 running, service);
-    finding_remedy(out, "docker compose up -d --scale %s=1", service);
+    finding_remedy(out, "in %s: docker compose up -d --scale %s=1", stack->directory, service);
 }
 
 static void report_service(const struct preflight_stack *stack, const struct docker_containers *all,
@@ -140,7 +141,7 @@ static void report_service(const struct preflight_stack *stack, const struct doc
         finding_remedy(out, "in %s: docker compose up -d %s; or name it as optional in [mailcow]",
                        stack->directory, service);
     }
-    report_scale(service, running, out);
+    report_scale(stack, service, running, out);
     for (size_t i = 0; i < all->count; i++)
         if (strcmp(all->list[i].service, service) == 0) {
             report_name(stack, &all->list[i], out);

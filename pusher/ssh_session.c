@@ -316,15 +316,17 @@ static int verify_host_key(struct ssh_child *c)
         error_set(
             &c->err, E_CONFIG,
             "host key CHANGED: the server shows %s %s, but %s:%zu pins %s: the host was installed anew, "
-            "or someone is in between: compare it on the host itself before you replace the line",
-            type, shown, o->known_hosts_path, key->line, ssh_blob_fingerprint(pinned, key->blob, key->len));
+            "or someone is in between: compare it on the host itself, then pin it with `mailcow-cert-push "
+            "enroll %s`",
+            type, shown, o->known_hosts_path, key->line, ssh_blob_fingerprint(pinned, key->blob, key->len),
+            o->host);
         break;
     case KNOWN_UNKNOWN:
         error_set(
             &c->err, E_CONFIG,
             "host key UNKNOWN: the server shows %s %s and %s pins no key of that kind for it: compare it on "
-            "the host itself, then add it",
-            type, shown, o->known_hosts_path);
+            "the host itself, then pin it with `mailcow-cert-push enroll %s`",
+            type, shown, o->known_hosts_path, o->host);
     }
     return error_mark(&c->err, EVENT_HOST_KEY);
 }
@@ -471,10 +473,10 @@ static int explain_key(struct ssh_child *c)
     char fingerprint[SSH_FINGERPRINT_SIZE];
     error_set(
         &c->err, E_CONFIG,
-        "authentication: key refused: the server does not accept %s %s (%s) for user %s: put its public "
-        "key into the authorized_keys of that user there, and look at from= and expiry-time=, and at "
-        "PubkeyAcceptedAlgorithms in its sshd_config",
-        key->type, ssh_blob_fingerprint(fingerprint, key->blob, key->len), o->key_path, o->user);
+        "authentication: key refused: the server does not accept %s %s (%s) for user %s: `mailcow-cert-push "
+        "enroll %s` prints the command that puts it into the authorized_keys there; look at from= and "
+        "expiry-time= as well, and at PubkeyAcceptedAlgorithms in its sshd_config",
+        key->type, ssh_blob_fingerprint(fingerprint, key->blob, key->len), o->key_path, o->user, o->host);
     return error_mark(&c->err, EVENT_KEY_REFUSED);
 }
 
