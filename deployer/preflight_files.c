@@ -167,7 +167,8 @@ void preflight_space(const char *path, const struct statvfs *fs, struct finding_
         finding_add(out, FINDING_WARN, "read-only", NULL, "%s is on a file system that is mounted read-only",
                     path);
         finding_remedy(out, "where mailcow is not in /opt/mailcow-dockerized: systemctl edit "
-                            "mailcow-cert-deploy.service, [Service], ReadWritePaths=PATH/data; "
+                            "mailcow-cert-deploy.service mailcow-cert-recover.service, [Service], "
+                            "ReadWritePaths=PATH/data; "
                             "else dmesg says why; mount -o remount,rw");
     } else if (no_space || no_inode) {
         finding_add(out, FINDING_WARN, "disk-full", NULL, "%s is on a file system that is full: %s", path,
