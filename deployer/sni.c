@@ -277,7 +277,7 @@ static bool name_is_good(struct sni_folder *folder, const char *name)
         judge_as(folder, SNI_UNUSABLE,
                  "its name begins with a dot: nginx reads it, Postfix and Dovecot do not");
     else if (strcmp(name, WANT_PRIMARY) == 0)
-        judge_as(folder, SNI_UNUSABLE, "its name is that of the main certificate: rename it");
+        judge_as(folder, SNI_UNUSABLE, "its name is that of the primary certificate: rename it");
     else
         return true;
     return false;

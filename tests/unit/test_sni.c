@@ -222,7 +222,7 @@ static void tells_folders_that_are_no_wants(void **state)
                     "empty unusable rendered: domains: no name in it\n"
                     "no-domains inert: no service reads it: it lacks domains\n"
                     "only-domains inert: no service reads it: it lacks cert.pem, key.pem\n"
-                    "primary unusable: its name is that of the main certificate: rename it\n"
+                    "primary unusable: its name is that of the primary certificate: rename it\n"
                     "with space unusable: its name has other characters than letters, digits and - . _ *\n");
 }
 
