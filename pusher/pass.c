@@ -302,8 +302,10 @@ static int record(struct pass *p, struct error *err)
             want->not_before = plan->not_before;
             want->not_after = plan->not_after;
             want->since = same ? before->since : new.contact;
-        } else if (before) {
-            memcpy(want->lineage, before->lineage, sizeof want->lineage);
+        } else {
+            want->not_after = plan->want->not_after;
+            if (before)
+                memcpy(want->lineage, before->lineage, sizeof want->lineage);
         }
     }
     free(p->plans);

@@ -4,6 +4,12 @@
 
 #include <string.h>
 
+/* What the mail host has otherwise may last longer, as when the proxy host was restored from a backup. */
+static bool is_renewal(const struct cert_info *lineage, const struct state_want *want)
+{
+    return want->fingerprint[0] || lineage->not_after > want->not_after;
+}
+
 static void judge_renewals(struct alarm_book *book, const struct pass_alarms_opts *o,
                            const struct target *target, const struct state *s)
 {
@@ -17,8 +23,9 @@ static void judge_renewals(struct alarm_book *book, const struct pass_alarms_opt
                                            .want = s->wants[i].id,
                                            .not_before = info->not_before,
                                            .not_after = info->not_after};
-        alarm_judge_unserved(book, &o->conf->alarm, &renewal,
-                             strcmp(info->fingerprint, s->wants[i].fingerprint) == 0);
+        if (is_renewal(info, &s->wants[i]))
+            alarm_judge_unserved(book, &o->conf->alarm, &renewal,
+                                 strcmp(info->fingerprint, s->wants[i].fingerprint) == 0);
     }
 }
 

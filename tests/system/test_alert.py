@@ -372,6 +372,17 @@ def test_an_unchanged_pass_sees_what_time_alone_has_done(product):
     assert result.returncode == DONE and "alarm" not in result.stdout + result.stderr
 
 
+def test_what_is_older_than_what_is_served_is_no_renewal(kept):
+    """As after the proxy host came back from a backup."""
+    kept.renew(kept.issue(age=1))
+    assert kept.push().returncode == DONE
+    kept.proxy.path(STATE).unlink()
+    kept.renew(kept.issue(age=30))
+    result = kept.push()
+    assert result.returncode == FAILED and "rejected" in result.stderr and "alarm failing" in result.stderr
+    assert "unserved" not in result.stdout + result.stderr
+
+
 def test_a_renewal_that_is_not_served_in_time(kept):
     assert kept.push().returncode == DONE
     kept.renew(kept.issue(age=5))
