@@ -7,12 +7,23 @@
 #define KNOWN_HOSTS_MAX (1024 * 1024)
 #define IDENTITY_MAX    (64 * 1024)
 
+/* What enrolment makes. */
+static int read_made(const struct target *target, const char *path, int flags, struct secret *out,
+                     struct error *err)
+{
+    int rc = file_read(AT_FDCWD, path, flags, out, NULL, err);
+    return rc == FILE_MISSING
+               ? error_set(err, E_CONFIG, "%s: there is no such file; run: mailcow-cert-push enroll %s", path,
+                           target->host)
+               : rc;
+}
+
 static int read_credentials(const struct target *target, struct secret *key, struct secret *known_hosts,
                             struct error *err)
 {
-    int rc = file_read(AT_FDCWD, target->key, FILE_FOLLOW | FILE_PRIVATE_KEY, key, NULL, err);
+    int rc = read_made(target, target->key, FILE_FOLLOW | FILE_PRIVATE_KEY, key, err);
     if (!rc)
-        rc = file_read(AT_FDCWD, target->known_hosts, FILE_FOLLOW, known_hosts, NULL, err);
+        rc = read_made(target, target->known_hosts, FILE_FOLLOW, known_hosts, err);
     if (!rc)
         rc = secret_append(known_hosts, "", 0); /* terminated even when the file is empty */
     if (!rc && memchr(known_hosts->data, '\0', known_hosts->len))

@@ -140,6 +140,12 @@ def test_an_unpinned_host(product):
     only(product, CONFIG, "fail", "connect", "UNKNOWN", f"mailcow-cert-push enroll {HOSTNAME}")
 
 
+def test_no_known_hosts(product):
+    product.renew()
+    product.proxy.path(KNOWN_HOSTS).unlink()
+    only(product, CONFIG, "fail", "connect", f"{KNOWN_HOSTS}: there is no such file", f"mailcow-cert-push enroll {HOSTNAME}")
+
+
 def test_another_host_key(product):
     product.renew()
     kept = product.proxy.read(KNOWN_HOSTS).split()

@@ -341,6 +341,19 @@ def of_next_version(package: Path, folder: Path) -> Path:
                                text=True).stdout.split("'")[3])
 
 
+def test_a_unit_that_hides_the_packages_is_told(pair):
+    """As of the scripts that were there before: docs/moving.md."""
+    for host, package, unit in ((pair.proxy, "mailcow-cert-push", PUSH_SERVICE), (pair.mail, "mailcow-cert-deploy", DEPLOY_SERVICE)):
+        old = host.path(f"/etc/systemd/system/{unit}")
+        old.write_text("[Service]\nExecStart=/bin/true\n")
+        try:
+            said = host.run([f"/var/lib/dpkg/info/{package}.postinst", "configure", "0"]).stderr
+        finally:
+            old.unlink()
+            host.systemctl("daemon-reload")
+        assert f"/etc/systemd/system/{unit} hides the package's unit" in said and said.count("hides") == 1
+
+
 def test_an_upgrade_keeps_state_and_configuration(pair, tmp_path):
     new = pair.lab.renew()
     assert pair.push() == "success"
