@@ -120,7 +120,7 @@ int client_read_reply(struct wire *w, struct report *report,
         int rc = wire_read_reply(w, &reply, err);
         if (rc)
             return rc;
-        if (reply.code == WIRE_PROGRESS) {
+        if (reply.code / 100 == WIRE_PROGRESS / 100) {
             report_step(report, "%s", reply.text);
         } else if (reply.more) {
             if (on_row)

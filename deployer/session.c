@@ -367,18 +367,21 @@ static int command_hello(struct session *s, const char *line, struct error *err)
     return 0; /* no answer: the client sends on in the same flight */
 }
 
-/* force is the last word. */
-static bool says_force(const char *line)
+/* Whether it is one of the words behind the verb and its arguments; others are of a later version. */
+static bool says(const char *line, unsigned arguments, const char *expected)
 {
-    size_t len = strlen(line);
-    return len > 6 && strcmp(line + len - 6, " force") == 0;
+    char word[16];
+    for (unsigned i = arguments + 1; wire_word(line, i, word, sizeof word); i++)
+        if (strcmp(word, expected) == 0)
+            return true;
+    return false;
 }
 
 /* DEPLOY [force] */
 static int command_deploy(struct session *s, const char *line, struct error *err)
 {
     if (deploy_has_bundle(s->deploy))
-        return run(s, says_force(line), err);
+        return run(s, says(line, 0, "force"), err);
     s->done = true;
     return wire_write_line(s->wire, err, "%d nothing: no bundle was accepted", WIRE_SEQUENCE);
 }
@@ -386,10 +389,9 @@ static int command_deploy(struct session *s, const char *line, struct error *err
 /* RECONCILE [alarms] [force] */
 static int command_reconcile(struct session *s, const char *line, struct error *err)
 {
-    char word[16];
-    s->keeps_alarms = wire_word(line, 1, word, sizeof word) && strcmp(word, "alarms") == 0;
+    s->keeps_alarms = says(line, 0, "alarms");
     s->is_pass = true;
-    return run(s, says_force(line), err);
+    return run(s, says(line, 0, "force"), err);
 }
 
 static int wrong_arguments(struct session *s, const struct error *why, struct error *err)
@@ -408,7 +410,7 @@ static int command_rollback(struct session *s, const char *line, struct error *e
         generation[0] = '\0';
     s->done = true;
     return deploy_choose(s->deploy, want, generation, &why) < 0 ? wrong_arguments(s, &why, err)
-                                                                : run(s, says_force(line), err);
+                                                                : run(s, says(line, 1, "force"), err);
 }
 
 /* REMOVE <want> */

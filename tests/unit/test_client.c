@@ -21,9 +21,9 @@ static void reads_a_greeting(void **state)
     struct stream *s = *state;
     AUTO_GREETING struct client_greeting g;
     assert_int_equal(greet(s,
-                           HEAD "220-want id=primary installed=" FINGERPRINT
-                                " not-after=2026-11-21T07:02:00Z state=served\n"
-                                "220-name id=primary name=mail.example.org\n"
+                           HEAD "220-want again moon=full id=primary installed=" FINGERPRINT
+                                " not-after=2026-11-21T07:02:00Z state=served sun=no\n"
+                                "220-name again moon=full id=primary name=mail.example.org\n"
                                 "220-name id=primary name=*.example.net\n"
                                 "220-weather is=fine\n"
                                 "220-want id=sni installed=none state=stale not-after=never\n"
@@ -197,7 +197,7 @@ static void reads_progress_rows_and_the_verdict(void **state)
     struct capture c;
     assert_int_equal(report_new(&report, &(struct report_opts){.program = "p", .verbose = true}, &s->err), 0);
     say(s, "150 judged want=a us=1500\n250-want id=a result=deployed\n150-installed want=a\n250-want "
-           "id=b\n250 done\n251 next\n");
+           "id=b\n151 of a later version\n250 done\n251 next\n");
     capture_begin(&c, STDOUT_FILENO);
     int rc = client_read_reply(s->wire, report, note_row, rows, &reply, &s->err);
     const char *printed = capture_end(&c);
