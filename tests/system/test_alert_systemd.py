@@ -1,17 +1,23 @@
 """Alerts as systemd starts them, on hosts that boot, with the packages and their units as they are."""
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import re
 import time
 
 import pytest
 
 from tests.lab.booted import Booted
 from tests.lab.host import wait_for
-from tests.lab.lab import DEPLOY_STATE, PUSH_CONF
-from tests.system.test_systemd import PUSH_SERVICE, Pair, hosts, packages, pair  # noqa: F401
+from tests.lab.lab import DEPLOY_STATE, PUSH_CONF, PUSH_STATE
+from tests.lab.mailcow import HOSTNAME
+from tests.lab.sshd import AUTHORIZED_KEYS
+from tests.system.test_alert import stamp
+from tests.system.test_systemd import DEPLOY_SERVICE, PUSH_SERVICE, PUSH_TIMER, Pair, hosts, packages, pair  # noqa: F401
 
-RECONCILE = "mailcow-cert-reconcile.service"
+PASSES = {"proxy": PUSH_SERVICE, "mail": "mailcow-cert-reconcile.service"}
 CONF, MAILS, SENDMAIL = "/etc/mailcow-certsync/alert.conf", "/var/tmp/mails", "/usr/local/sbin/sendmail"
 
 
@@ -22,7 +28,8 @@ class Outbox:
         self.host = host
         host.run(["rm", "-rf", MAILS, "/var/lib/mailcow-cert-alert"])
         host.run(["mkdir", "-p", MAILS])
-        host.write(SENDMAIL, f'#!/bin/sh\ncat >{MAILS}/new && mv {MAILS}/new "{MAILS}/$(date +%s%N)"\n', 0o755)
+        host.write(SENDMAIL, f'#!/bin/sh\nwhile [ -e {MAILS}/hold ]; do sleep 0.1; done\n'
+                             f'cat >{MAILS}/new && mv {MAILS}/new "{MAILS}/$(date +%s%N)"\n', 0o755)
         # PrivateTmp= gives the unit a /var/tmp of its own.
         host.drop_in("mailcow-cert-alert@.service", f"[Service]\nBindPaths={MAILS}\n")
         host.write(CONF, f"ALERT_MAIL_TO=admin@example.net\nALERT_SENDMAIL={SENDMAIL}\nALERT_HOST=here\n", 0o600)
@@ -36,6 +43,7 @@ class Outbox:
     def run(self, unit: str) -> str:
         """Runs a pass, and what it starts, to the end; the pass' result."""
         alert = f"mailcow-cert-alert@{unit}.service"
+        wait_for(lambda: alert not in self.host.systemctl("list-jobs"), "the end of the alert before", 30)
         before = self.host.property(alert, "InvocationID")
         self.host.systemctl("start", unit, check=False)
         wait_for(lambda: self.host.property(alert, "InvocationID") != before and
@@ -56,21 +64,117 @@ def outbox(pair: Pair):  # noqa: F811
         box.close()
 
 
-def test_an_alarm_is_mailed_once_and_again_when_it_is_over(pair, outbox):  # noqa: F811
-    box = outbox["mail"]
+def silent_for_days(pair: Pair, days: float) -> None:
+    """As if the last contact had been so long ago, on both hosts."""
+    then = time.time() - days * 86400
+    os.utime(pair.mail.path(f"{DEPLOY_STATE}/contact"), (then, then))
+    state = pair.proxy.path(f"{PUSH_STATE}/{HOSTNAME}.json")
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"contact": stamp(then)}))
+
+
+@contextlib.contextmanager
+def no_pusher(pair: Pair):
+    silent_for_days(pair, 3)
+    yield
+    pair.proxy.run(["mailcow-cert-push", "--force"], timeout=120)
+
+
+@contextlib.contextmanager
+def no_mail_host(pair: Pair, days: float = 0, age: float = 1):
+    """sshd is stopped, with `days` since the last contact, and a renewal that is `age` days old."""
+    silent_for_days(pair, days)
+    pair.lab.renew(pair.lab.issue(age=age))
+    pair.mail.systemctl("stop", "ssh.service")
+    try:
+        yield
+    finally:
+        pair.mail.systemctl("start", "ssh.service")
+
+
+@contextlib.contextmanager
+def no_renewal(pair: Pair):
+    """20 of 90 days are left of what is served, and of what the source has."""
+    bundle = pair.lab.renew(pair.lab.issue(age=70))
+    pair.mail.systemctl("stop", DEPLOY_SERVICE)
+    for host, state in ((pair.proxy, PUSH_STATE), (pair.mail, DEPLOY_STATE)):
+        host.run(["find", state, "-mindepth", "1", "-delete"])
+    pair.lab.mailcow.reset(bundle)
+    pair.lab.mailcow.reload()
+    yield
     pair.lab.renew()
-    assert pair.push() == "success" and box.run(RECONCILE) == "success"
-    assert box.mails() == []
-    days = time.time() - 3 * 86400
-    os.utime(pair.mail.path(f"{DEPLOY_STATE}/contact"), (days, days))
-    assert [box.run(RECONCILE), box.run(RECONCILE)] == ["exit-code", "exit-code"], "it fails as long as the alarm stands"
-    assert box.subjects()[0].startswith("here: mailcow-cert-reconcile: alarm contact: no pusher has been here for 3 days")
-    assert len(box.mails()) == 1
-    assert "Subject: ALARM: contact" in box.mails()[0] and "mailcow-cert-deploy check" in box.mails()[0], "the catalog's text"
-    assert pair.mail.systemctl("list-units", "--failed", "--plain", "--no-legend").startswith(RECONCILE)
-    assert pair.proxy.run(["mailcow-cert-push", "--force"], timeout=120).returncode == 0
-    assert box.run(RECONCILE) == "success"
-    assert len(box.mails()) == 2 and "alarm-over contact" in box.subjects()[1]
+    pair.proxy.run(["mailcow-cert-push"], timeout=120)
+
+
+@contextlib.contextmanager
+def no_nginx(pair: Pair):
+    pair.lab.docker("stop", "--time=2", pair.lab.mailcow.name("nginx-mailcow"))
+    yield
+    pair.lab.mailcow.heal()
+
+
+@contextlib.contextmanager
+def no_authorization(pair: Pair):
+    """The push key is taken away."""
+    keys = pair.mail.path(AUTHORIZED_KEYS)
+    authorized = keys.read_text()
+    pair.lab.renew()
+    keys.write_text("")
+    try:
+        yield
+    finally:
+        keys.write_text(authorized)
+
+
+# host, alarm, the situation that raises it and then is over, how many passes it takes, and what is told
+ALARMS = {
+    "mail: no pusher comes": ("mail", "contact", no_pusher, 1, "no pusher has been here for 3 days"),
+    "mail: no renewal comes": ("mail", "expiry", no_renewal, 1, "primary: alarm expiry: the certificate that is served ends in "),
+    "mail: a container is stopped": ("mail", "failing", no_nginx, 1, "primary: alarm failing: 1 pass in a row failed"),
+    "proxy: the mail host is silent": ("proxy", "contact", lambda pair: no_mail_host(pair, days=3), 1,
+                                       "the mail host gave no verdict for 3 days"),
+    "proxy: a renewal is not served": ("proxy", "unserved", lambda pair: no_mail_host(pair, age=5), 1,
+                                       "a renewal has been there for 5 days"),
+    "proxy: nothing is renewed": ("proxy", "expiry", no_renewal, 1, "the certificate that is served ends in "),
+    "proxy: the mail host is away": ("proxy", "failing", no_mail_host, 3, "3 passes in a row failed; the last: "),
+    "proxy: the key is refused": ("proxy", "failing", no_authorization, 1, "1 pass in a row failed; the last: "),
+}
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_each_alarm_fires_and_clears(pair, outbox, name):  # noqa: F811
+    """Raised by what it is about, mailed once while it stands, and once more when it is over."""
+    where, alarm, situation, passes, told = ALARMS[name]
+    host, unit, box = getattr(pair, where), PASSES[where], outbox[where]
+    pair.proxy.systemctl("stop", PUSH_TIMER)
+    assert pair.push() == "success" and box.run(unit) == "success"
+    with situation(pair):
+        for _ in range(passes):
+            assert box.mails() == []
+            assert box.run(unit) == "exit-code"
+        assert box.run(unit) == "exit-code", "it fails as long as the alarm stands"
+        assert host.systemctl("list-units", "--failed", "--plain", "--no-legend").split()[0] == unit
+    raised, = box.mails()
+    assert box.subjects()[0].startswith(f"here: {unit.removesuffix('.service')}: ") and told in box.subjects()[0]
+    shown = host.journal("-x", f"--since={pair.since[host]}", "EVENT=alarm")
+    for text in (raised, shown):
+        assert f"Subject: ALARM: {alarm}\n" in text and told in text and "If nobody acts, mail clients and servers" in text
+    assert box.run(unit) == "success"
+    assert len(box.mails()) == 2 and f"alarm-over {alarm}" in box.subjects()[1] and f"Subject: Over: {alarm}\n" in box.mails()[1]
+    assert host.systemctl("list-units", "--failed", "--plain", "--no-legend") == ""
+
+
+def test_what_ends_while_an_alert_is_being_sent_is_told_as_well(pair, outbox):  # noqa: F811
+    """systemd starts nothing anew that is starting: the pass waits."""
+    box, unit = outbox["mail"], PASSES["mail"]
+    assert pair.push() == "success" and box.run(unit) == "success"
+    with no_pusher(pair):
+        pair.mail.write(f"{MAILS}/hold", "")
+        pair.mail.systemctl("start", unit, check=False)
+    pair.mail.systemctl("start", "--no-block", unit)
+    assert re.search(f"{unit} +start +waiting", pair.mail.systemctl("list-jobs", "--plain", "--no-legend"))
+    pair.mail.path(f"{MAILS}/hold").unlink()
+    wait_for(lambda: len(box.mails()) == 2, "both mails", 60)
+    assert "alarm contact" in box.subjects()[0] and "alarm-over contact" in box.subjects()[1]
 
 
 def test_what_could_not_judge_is_mailed_once_a_day(pair, outbox):  # noqa: F811

@@ -184,9 +184,18 @@ def test_a_renewal_arrives_by_watch(pair):
 
 
 def test_a_renewal_arrives_by_certbots_hook(pair):
+    """certbot runs it for each lineage that it renews, one after another, and is not kept waiting by the pass."""
     pair.proxy.systemctl("stop", PUSH_TIMER)
+    assert pair.push() == "success"
+    for _ in range(7):
+        pair.proxy.run([HOOK])
+        wait_for(lambda: pair.proxy.property(PUSH_SERVICE, "ActiveState") != "activating", "end of the pass")
+    pair.proxy.path("/var/go").unlink(missing_ok=True)
+    pair.proxy.drop_in(PUSH_SERVICE, "[Service]\nExecStartPre=/bin/sh -c 'until [ -e /var/go ]; do sleep 0.1; done'\n")
     new = pair.lab.renew()
-    assert pair.proxy.run([HOOK]).returncode == 0
+    assert pair.proxy.run([HOOK], timeout=20).returncode == 0
+    assert pair.proxy.property(PUSH_SERVICE, "ActiveState") == "activating", "it has not waited"
+    pair.proxy.write("/var/go", "")
     wait_for(lambda: pair.is_deployed(new), "the new pair on every port", 60)
     wait_for(lambda: pair.proxy.property(PUSH_SERVICE, "ActiveState") == "inactive", "end of the pass")
     assert pair.proxy.property(PUSH_SERVICE, "Result") == "success"
