@@ -15,7 +15,8 @@ from tests.lab.lab import DEPLOY_STATE, PUSH_CONF, PUSH_STATE
 from tests.lab.mailcow import HOSTNAME
 from tests.lab.sshd import AUTHORIZED_KEYS
 from tests.system.test_alert import stamp
-from tests.system.test_systemd import DEPLOY_SERVICE, PUSH_SERVICE, PUSH_TIMER, Pair, hosts, packages, pair  # noqa: F401
+from tests.system.test_systemd import (DEPLOY_SERVICE, PUSH_SERVICE, PUSH_TIMER, RECOVER_SERVICE, WATCH_SERVICE,  # noqa: F401
+                                       Pair, hosts, packages, pair)
 
 PASSES = {"proxy": PUSH_SERVICE, "mail": "mailcow-cert-reconcile.service"}
 CONF, MAILS, SENDMAIL = "/etc/mailcow-certsync/alert.conf", "/var/tmp/mails", "/usr/local/sbin/sendmail"
@@ -187,6 +188,14 @@ def test_what_could_not_judge_is_mailed_once_a_day(pair, outbox):  # noqa: F811
         pair.proxy.write(PUSH_CONF, conf)
     assert box.subjects() == ["here: mailcow-cert-push: failed (exit-code, status 78)"]
     assert "unknown key nonsense" in box.mails()[0] and "The configuration is wrong" in box.mails()[0]
+
+
+@pytest.mark.parametrize("where, unit", [("proxy", WATCH_SERVICE), ("mail", DEPLOY_SERVICE), ("mail", RECOVER_SERVICE)])
+def test_every_unit_that_fails_is_told_of(pair, outbox, where, unit):  # noqa: F811
+    box = outbox[where]
+    box.host.drop_in(unit, "[Service]\nExecStart=\nExecStart=/bin/false\nRestart=no\n")
+    assert box.run(unit) in ("exit-code", "protocol")
+    assert f"{unit.removesuffix('.service')}: failed (" in box.subjects()[0]
 
 
 def test_nobody_is_told_without_a_configuration(pair, outbox):  # noqa: F811

@@ -28,6 +28,7 @@ DEPLOY_SOCKET, DEPLOY_SERVICE = "mailcow-cert-deploy.socket", "mailcow-cert-depl
 RECONCILE_TIMER, RECOVER_SERVICE = "mailcow-cert-reconcile.timer", "mailcow-cert-recover.service"
 SSHD_DROP_IN = "/etc/ssh/sshd_config.d/mailcow-certsync.conf"
 COMMON = "mailcow-certsync-common"
+ALERT_STATE, TEXTFILE = "/var/lib/mailcow-cert-alert", "/var/lib/prometheus/node-exporter"
 # The schedule is the test's, so that nobody waits for an hour; nothing else of the units is.
 AT_ONCE = "[Timer]\nRandomizedDelaySec=0\nAccuracySec=1s\n"
 EVERY_SECOND = f"{AT_ONCE}OnCalendar=\nOnCalendar=*:*:*\n"
@@ -201,6 +202,12 @@ def test_a_renewal_arrives_by_certbots_hook(pair):
     assert pair.proxy.property(PUSH_SERVICE, "Result") == "success"
 
 
+def assert_capability_alone(status: str) -> None:
+    """CAP_DAC_READ_SEARCH, and no way to others."""
+    for kind in ("Eff", "Prm", "Bnd", "Amb"):
+        assert re.search(rf"^Cap{kind}:\s+0000000000000004$", status, re.MULTILINE), (kind, status)
+
+
 def test_who_runs_it(pair):
     """The pusher has its user and one capability, what it writes is its user's; the daemon has no more than its unit says."""
     pair.proxy.drop_in(PUSH_SERVICE, "[Service]\nExecStartPost=/bin/cat /proc/self/status\n")
@@ -209,11 +216,16 @@ def test_who_runs_it(pair):
     status = pair.proxy.journal(f"--since={pair.since[pair.proxy]}", "--unit", PUSH_SERVICE, "--output=cat")
     uid = pair.proxy.run(["id", "-u", "certsync-push"]).stdout.strip()
     assert re.search(rf"^Uid:\s+{uid}\s+{uid}\s", status, re.MULTILINE)
-    assert re.search(r"^CapEff:\s+0000000000000004$", status, re.MULTILINE)
+    assert_capability_alone(status)
     owners = pair.proxy.run(["find", PUSH_STATE, "-printf", "%y %u %m\n"]).stdout.splitlines()
     assert set(owners) == {"d certsync-push 700", "f certsync-push 600"}
     pid = pair.mail.property(DEPLOY_SERVICE, "MainPID")
-    assert re.search(r"^CapEff:\s+00000000000000cb$", pair.mail.read(f"/proc/{pid}/status"), re.MULTILINE)
+    status = pair.mail.read(f"/proc/{pid}/status")
+    assert all(re.search(rf"^Cap{kind}:\s+00000000000000cb$", status, re.MULTILINE) for kind in ("Eff", "Bnd")), status
+    pair.proxy.systemctl("start", WATCH_SERVICE)
+    status = pair.proxy.read(f"/proc/{pair.proxy.property(WATCH_SERVICE, 'MainPID')}/status")
+    assert re.search(rf"^Uid:\s+{uid}\s+{uid}\s", status, re.MULTILINE)
+    assert_capability_alone(status)
 
 
 def test_who_types_it_disturbs_no_timer(pair):
@@ -279,8 +291,29 @@ def test_mailcows_update_is_seen_under_the_unit(pair):
         pair.lab.mail.path(f"{mailcow.PATH}/update.sh").unlink()
 
 
+def watch_closely(host: Booted, unit: str) -> None:
+    """A service that runs; its own watchdog is too slow for a test."""
+    assert host.property(unit, "Type") == "notify" and host.property(unit, "WatchdogUSec") in ("3min", "5min")
+    host.systemctl("stop", unit)
+    host.drop_in(unit, "[Service]\nWatchdogSec=2s\nRestartSec=100ms\n")
+
+
+def test_watch_that_hangs_is_started_again(pair):
+    pair.proxy.systemctl("start", WATCH_SERVICE)
+    watch_closely(pair.proxy, WATCH_SERVICE)
+    pair.proxy.systemctl("start", WATCH_SERVICE)
+    pid = pair.proxy.property(WATCH_SERVICE, "MainPID")
+    pair.proxy.run(["kill", "-STOP", pid])
+    wait_for(lambda: pair.proxy.property(WATCH_SERVICE, "MainPID") not in (pid, "0"), "a service that does not hang", 30)
+    new = pair.lab.renew()
+    wait_for(lambda: pair.is_deployed(new), "the new pair on every port", 60)
+    assert pair.proxy.property(WATCH_SERVICE, "NRestarts") == "1"
+
+
 def test_the_daemon_says_what_it_does_and_lives(pair):
-    pair.mail.drop_in(DEPLOY_SERVICE, "[Service]\nWatchdogSec=2s\n")
+    assert pair.push() == "success"
+    watch_closely(pair.mail, DEPLOY_SERVICE)
+    pair.lab.renew()
     assert pair.push() == "success"
     pid = pair.mail.property(DEPLOY_SERVICE, "MainPID")
     wait_for(lambda: pair.mail.property(DEPLOY_SERVICE, "StatusText").startswith("Idle since "), "status")
@@ -301,6 +334,17 @@ def test_no_limit_of_starts_wedges_the_socket(pair):
     assert pair.mail.property(DEPLOY_SOCKET, "ActiveState") == "active"
     pair.lab.renew()
     assert pair.push() == "success"
+
+
+def test_no_limit_is_on(pair):
+    """The second start, and the second trigger, would be one too many, however slow the host is: if intervals were counted."""
+    pair.mail.drop_in(DEPLOY_SERVICE, "[Unit]\nStartLimitBurst=1\n")
+    pair.mail.drop_in(DEPLOY_SOCKET, "[Socket]\nTriggerLimitBurst=1\n")
+    pair.mail.systemctl("restart", DEPLOY_SOCKET)
+    for _ in range(3):
+        assert pair.mail.run(["mailcow-cert-deploy", "status"], timeout=30).returncode == 0
+        pair.mail.systemctl("stop", DEPLOY_SERVICE)
+    assert pair.mail.property(DEPLOY_SOCKET, "ActiveState") == "active"
 
 
 def test_what_was_missed_while_it_was_off_is_caught_up(pair):
@@ -364,6 +408,8 @@ def test_a_unit_that_hides_the_packages_is_told(pair):
 
 
 def test_an_upgrade_keeps_state_and_configuration(pair, tmp_path):
+    pair.proxy.systemctl("enable", "--now", WATCH_SERVICE)
+    watching = pair.proxy.property(WATCH_SERVICE, "MainPID")
     new = pair.lab.renew()
     assert pair.push() == "success"
     kept = {host: {path: host.read_bytes(path) for path in paths} for host, paths in (
@@ -376,6 +422,7 @@ def test_an_upgrade_keeps_state_and_configuration(pair, tmp_path):
         assert {path: host.read_bytes(path) for path in kept[host]} == kept[host]
     for host, unit in ((pair.proxy, PUSH_TIMER), (pair.mail, DEPLOY_SOCKET), (pair.mail, RECONCILE_TIMER)):
         assert host.property(unit, "ActiveState") == "active"
+    assert pair.proxy.property(WATCH_SERVICE, "MainPID") not in (watching, "0"), "the new program watches"
     assert pair.push() == "success"
     assert_deployed(pair.lab, new)
     assert errors(pair) == ""
@@ -390,8 +437,13 @@ def everything(host: Booted) -> set[str]:
 
 def test_a_purge_leaves_nothing(pair):
     """Both packages on one host first: each purge takes what is its own."""
+    for host in pair.hosts:
+        host.run(["install", "-d", "-m", "777", TEXTFILE])
+        host.write("/etc/mailcow-certsync/alert.conf", "")
+        host.systemctl("start", "mailcow-cert-alert@test.service")
     pair.lab.renew()
     assert pair.push() == "success"
+    assert all(list(host.path(TEXTFILE).glob("*.prom")) and host.exists(ALERT_STATE) for host in pair.hosts)
     pair.install_on(pair.mail, "mailcow-cert-push")
     for host in pair.hosts:
         host.purge("mailcow-cert-push")
