@@ -133,6 +133,12 @@ def test_lintian_finds_nothing(packages):
     assert (result.returncode, result.stdout) == (0, "")
 
 
+def seconds_to(host: Booted, timer: str) -> int:
+    """Its next time by the calendar."""
+    return int(host.run(["date", "-d", host.property(timer, "NextElapseUSecRealtime"), "+%s"]).stdout) - \
+        int(host.run(["date", "+%s"]).stdout)
+
+
 def test_after_installation_everything_waits(hosts):
     """On hosts where nobody has configured anything."""
     for host, package in zip(hosts.hosts, ("mailcow-cert-push", "mailcow-cert-deploy")):
@@ -147,6 +153,8 @@ def test_after_installation_everything_waits(hosts):
     assert hosts.proxy.property(PUSH_SERVICE, "ActiveState") == "inactive"
     for unit in (DEPLOY_SOCKET, RECONCILE_TIMER):
         assert hosts.mail.property(unit, "ActiveState") == "active"
+    for host, timer in ((hosts.proxy, PUSH_TIMER), (hosts.mail, RECONCILE_TIMER)):
+        assert 0 < seconds_to(host, timer) <= 70 * 60
     for unit in (DEPLOY_SOCKET, RECONCILE_TIMER, RECOVER_SERVICE):
         assert hosts.mail.property(unit, "UnitFileState") == "enabled"
     assert hosts.mail.run(["getent", "shadow", USER]).stdout.split(":")[1] == "*"
@@ -347,16 +355,28 @@ def test_no_limit_is_on(pair):
     assert pair.mail.property(DEPLOY_SOCKET, "ActiveState") == "active"
 
 
+def miss_an_hour(host: Booted, timer: str) -> None:
+    """The host is off when it strikes."""
+    host.power_off()
+    stamp = host.path(f"/var/lib/systemd/timers/stamp-{timer}")
+    os.utime(stamp, (stamp.stat().st_mtime - 7200,) * 2)
+    host.boot()
+
+
 def test_what_was_missed_while_it_was_off_is_caught_up(pair):
-    """The hour struck while the proxy host was off: Persistent=."""
     pair.proxy.drop_in(PUSH_TIMER, AT_ONCE)
     assert pair.push() == "success"
-    pair.proxy.power_off()
     new = pair.lab.renew()
-    stamp = pair.proxy.path(f"/var/lib/systemd/timers/stamp-{PUSH_TIMER}")
-    os.utime(stamp, (stamp.stat().st_mtime - 7200,) * 2)
-    pair.proxy.boot()
+    miss_an_hour(pair.proxy, PUSH_TIMER)
     wait_for(lambda: pair.is_deployed(new), "the new pair on every port", 60)
+
+
+def test_what_the_mail_host_missed_is_caught_up(pair):
+    """Without its pass a minute after boot."""
+    pair.mail.drop_in(RECONCILE_TIMER, f"{AT_ONCE}OnBootSec=\nOnCalendar=hourly\n")
+    pair.mail.systemctl("start", RECONCILE_TIMER)
+    miss_an_hour(pair.mail, RECONCILE_TIMER)
+    wait_for(lambda: pair.mail.journal("--boot", "--unit=mailcow-cert-reconcile.service", "--grep=Finished"), "a pass", 60)
 
 
 def test_half_a_pair_is_whole_before_docker_starts(pair):
