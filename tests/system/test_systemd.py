@@ -465,9 +465,13 @@ def test_a_purge_leaves_nothing(pair):
     assert pair.push() == "success"
     assert all(list(host.path(TEXTFILE).glob("*.prom")) and host.exists(ALERT_STATE) for host in pair.hosts)
     pair.install_on(pair.mail, "mailcow-cert-push")
+    of_pusher = (PUSH_CONF, KEY, f"{KEY}.pub", KNOWN_HOSTS)
+    for path in of_pusher:
+        pair.mail.write(path, pair.proxy.read(path))
     for host in pair.hosts:
         host.purge("mailcow-cert-push")
-    assert pair.mail.exists(DEPLOY_CONF) and pair.mail.exists(TRUST) and not pair.mail.exists(PUSH_CONF)
+    assert pair.mail.exists(DEPLOY_CONF) and pair.mail.exists(TRUST)
+    assert not any(pair.mail.exists(path) for path in of_pusher)
     assert pair.mail.run(["mailcow-cert-deploy", "status"]).returncode == 0
     pair.mail.purge("mailcow-cert-deploy")
     for host in pair.hosts:
