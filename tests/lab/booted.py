@@ -2,6 +2,7 @@
 it has. It is switched off and on, and loses its power."""
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -68,7 +69,9 @@ class Booted(Host):
             raise RuntimeError(f"{self.name}: systemd-nspawn has ended:\n{self.console()}")
         nspawn = self._nspawn.inner()
         children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split() if nspawn else []
-        return next((int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "systemd\n"), None)
+        with contextlib.suppress(FileNotFoundError):  # a child that has just ended
+            return next((int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "systemd\n"), None)
+        return None
 
     def _is_up(self) -> bool:
         return self.systemctl("is-system-running", check=False) in ("running", "degraded")
