@@ -228,12 +228,17 @@ static X509 *find_issuer(STACK_OF(X509) * certs, STACK_OF(X509) * chain, X509 *s
     return best;
 }
 
-static int order_chain(struct cert *c, STACK_OF(X509) * certs, struct error *err)
+int cert_order_chain(struct cert *c, STACK_OF(X509) * certs, struct error *err)
 {
     X509 *x = c->leaf;
+    sk_X509_pop_free(c->chain, X509_free);
+    c->chain = sk_X509_new_null();
+    if (!c->chain)
+        return error_memory(err);
     while ((x = find_issuer(certs, c->chain, x)) && x != c->leaf)
         if (!X509_add_cert(c->chain, x, X509_ADD_FLAG_UP_REF))
             return error_memory(err);
+    c->info.chain_length = (size_t)sk_X509_num(c->chain);
     ERR_clear_error();
     return 0;
 }
@@ -337,7 +342,6 @@ static int fill_info(struct cert *c, struct error *err)
     fill_issuer(info, c->leaf);
     fill_key_type(info, c->leaf);
     info->is_ca = is_ca(c->leaf);
-    info->chain_length = (size_t)sk_X509_num(c->chain);
     return fill_names(info, c->leaf, err);
 }
 
@@ -352,10 +356,7 @@ static int assemble(const struct parts *parts, struct cert *c, struct error *err
     c->leaf = leaf;
     if (parts->key && EVP_PKEY_up_ref(parts->key))
         c->key = parts->key;
-    c->chain = sk_X509_new_null();
-    if (!c->chain)
-        return error_memory(err);
-    int rc = order_chain(c, parts->certs, err);
+    int rc = cert_order_chain(c, parts->certs, err);
     if (!rc)
         rc = fill_info(c, err);
     ERR_clear_error(); /* an extension that cannot be parsed counts as missing */

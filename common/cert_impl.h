@@ -17,4 +17,8 @@ struct cert {
 CLEANUP_DEFINE(X509 *, X509_free)
 #define AUTO_X509 CLEANUP(X509_freep)
 
+/* Makes c's chain anew: the leaf's issuer out of certs, that one's, and so on. The chain has references of
+ * its own. */
+int cert_order_chain(struct cert *c, STACK_OF(X509) * certs, struct error *err);
+
 #endif

@@ -75,6 +75,18 @@ static int refuse_uncovered(struct judge_verdict *out, const struct cert_info *i
                   info->name_count ? has : "no name: there is no dNSName, and the CN does not count");
 }
 
+static int check_trust(const struct cert *c, const struct judge_policy *policy, time_t now,
+                       struct judge_verdict *out, struct error *err)
+{
+    struct error detail;
+    int fault = trust_verify(policy->trust, c, now, &detail);
+    if (fault < 0) {
+        *err = detail;
+        return fault;
+    }
+    return fault ? refuse(out, reason_of_trust(fault), "%s", detail.text) : 0;
+}
+
 /* What holds for the new certificate and for the installed one before it may set a floor. */
 static int check_standing(const struct cert *c, const struct judge_policy *policy, time_t now,
                           struct judge_verdict *out, struct error *err)
@@ -91,13 +103,7 @@ static int check_standing(const struct cert *c, const struct judge_policy *polic
                       text_time(when, info->not_before));
     if (now >= info->not_after)
         return refuse(out, JUDGE_EXPIRED, "it expired at %s", text_time(when, info->not_after));
-    struct error detail;
-    int fault = trust_verify(policy->trust, c, now, &detail);
-    if (fault < 0) {
-        *err = detail;
-        return fault;
-    }
-    return fault ? refuse(out, reason_of_trust(fault), "%s", detail.text) : 0;
+    return check_trust(c, policy, now, out, err);
 }
 
 static int check_downgrade(const struct cert *c, const struct judge_policy *policy, time_t now,
@@ -171,8 +177,10 @@ int judge(const void *bundle, size_t len, const struct judge_policy *policy, tim
     int rc = check(c, policy, now, out, err);
     if (rc < 0 || out->reason != JUDGE_ACCEPTED)
         return rc;
-    trust_trim(policy->trust, c, now);
-    return describe(c, out, err);
+    rc = trust_trim(policy->trust, c, now, err);
+    if (!rc)
+        rc = check_trust(c, policy, now, out, err); /* what clients will be shown */
+    return rc < 0 || out->reason != JUDGE_ACCEPTED ? rc : describe(c, out, err);
 }
 
 void judge_verdict_wipe(struct judge_verdict *v)

@@ -15,6 +15,12 @@ struct trust {
 CLEANUP_DEFINE(X509_STORE_CTX *, X509_STORE_CTX_free)
 #define AUTO_STORE_CTX CLEANUP(X509_STORE_CTX_freep)
 
+static void free_certs(STACK_OF(X509) * *certs)
+{
+    sk_X509_pop_free(*certs, X509_free);
+}
+#define AUTO_CERTS CLEANUP(free_certs)
+
 int trust_new(struct trust **out, const char *path, struct error *err)
 {
     AUTO_TRUST struct trust *t = calloc(1, sizeof *t);
@@ -126,12 +132,15 @@ static bool is_trusted_ca(const struct trust *t, X509 *x, STACK_OF(X509) * chain
     return ok;
 }
 
-void trust_trim(const struct trust *t, struct cert *c, time_t now)
+int trust_trim(const struct trust *t, struct cert *c, time_t now, struct error *err)
 {
-    int keep = 0;
-    while (keep < sk_X509_num(c->chain) && is_trusted_ca(t, sk_X509_value(c->chain, keep), c->chain, now))
-        keep++;
-    while (sk_X509_num(c->chain) > keep)
-        X509_free(sk_X509_pop(c->chain));
-    c->info.chain_length = (size_t)keep;
+    AUTO_CERTS STACK_OF(X509) *trusted = sk_X509_new_null();
+    if (!trusted)
+        return error_memory(err);
+    for (int i = 0; i < sk_X509_num(c->chain); i++) {
+        X509 *x = sk_X509_value(c->chain, i);
+        if (is_trusted_ca(t, x, c->chain, now) && !X509_add_cert(trusted, x, X509_ADD_FLAG_UP_REF))
+            return error_memory(err);
+    }
+    return cert_order_chain(c, trusted, err);
 }

@@ -31,10 +31,10 @@ enum trust_fault {
 int trust_verify(const struct trust *t, const struct cert *c, time_t now, struct error *err);
 
 /*
- * Drops from c's chain what does not itself verify up to a trusted CA, and all above it: whoever sends a
- * bundle could otherwise have anything installed that merely bears the name of an issuer. Cross-signs by
- * trusted CAs stay, for clients with other trust stores.
+ * Drops from c's chain what does not itself verify up to a trusted CA: whoever sends a bundle could otherwise
+ * have anything installed that merely bears the name of an issuer. Cross-signs by trusted CAs stay, for
+ * clients with other trust stores. What is left is to be verified once more.
  */
-void trust_trim(const struct trust *t, struct cert *c, time_t now);
+int trust_trim(const struct trust *t, struct cert *c, time_t now, struct error *err);
 
 #endif
