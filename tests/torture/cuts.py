@@ -5,12 +5,14 @@ steps of either direction of the SSH connection, every other time with a reset.
 """
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from typing import Iterator
 
 from tests.lab.host import wait_for
 from tests.lab.lab import Lab
-from tests.system.protocol import HELLO, connect, put
+from tests.system.protocol import HELLO, connect, greeted, put
 
 from .deployer import is_idle
 from .outcome import NEW, OLD, TORN, Outcome
@@ -71,7 +73,12 @@ class Cuts(Torture):
             begin = time.monotonic()
             outcome = Outcome(f"cut after {length} of {len(said)} bytes to the socket")
             with connect(self.lab) as session:
+                greeted(session)
                 session.send(said[:length])
+                session.socket.shutdown(socket.SHUT_WR)  # as the relay passes on what became of its input
+                with contextlib.suppress(ConnectionResetError):  # it did not want all of it
+                    while session.socket.recv(65536):
+                        pass
             self.conclude(outcome, begin)
             if outcome.state != (NEW if length == len(said) else OLD):
                 outcome.problems.append(f"installed is the {outcome.state}")
@@ -80,7 +87,7 @@ class Cuts(Torture):
         yield self.push(Outcome("a push after all of these"))
 
     def socket_down(self, step: int) -> Iterator[Outcome]:
-        """The client leaves after so many bytes of the answer: what has begun goes on."""
+        """The client leaves after so many bytes of what follows on the greeting: what has begun goes on."""
         length = 0
         whole = False
         while not whole:
@@ -88,13 +95,14 @@ class Cuts(Torture):
             begin = time.monotonic()
             outcome = Outcome(f"cut after {length} bytes from the socket")
             with connect(self.lab) as session:
+                greeted(session)
                 session.send(self.said())
-                heard = b""
+                heard = session.buffer
                 while len(heard) < length and (data := session.socket.recv(length - len(heard))):
                     heard += data
                 whole = len(heard) < length
             self.conclude(outcome, begin)
-            if outcome.state != NEW:
+            if b"150 staged " in heard and outcome.state != NEW:
                 outcome.problems.append(f"installed is the {outcome.state}")
             yield self.push(outcome)
             length += step
