@@ -133,7 +133,7 @@ install: all ## install into DESTDIR below PREFIX (/usr/local)
 
 # ---- Debian packages ----
 
-PACKAGES_DEB := debhelper dpkg-dev pkgconf systemd
+PACKAGES_DEB := build-essential debhelper dpkg-dev pkgconf systemd
 
 PACKAGED := CHANGELOG.md LICENSE Makefile README.md common conf debian deployer docs pusher systemd
 
