@@ -174,6 +174,10 @@ int install_recover(const struct install_place *place, char *out_want, struct er
     if (!intent.makes_folder && is_gone(place->ssl_fd, intent.want))
         return store_clear_intent(place->store, err);
     rc = store_load(place->store, intent.want, intent.generation, &g, err);
+    if (rc < 0) { /* what is given up may leave half a pair: not for an error that passes */
+        generation_wipe(&g);
+        rc = store_load(place->store, intent.want, intent.generation, &g, err);
+    }
     if (rc < 0 && rc != E_TEMPORARY) { /* it would be in the way of every deployment to come */
         struct error ignored;
         store_clear_intent(place->store, &ignored);

@@ -1,4 +1,6 @@
 """A deployment dies, or a call of it fails, at a sample of its system calls; `make torture` tries all of them."""
+import errno
+
 import pytest
 
 from tests.lab.lab import DEPLOY_STATE
@@ -29,6 +31,16 @@ def test_wherever_the_power_goes_a_boot_finds_a_pair(installed_lab):
     with powercut.PowerCut(installed_lab) as power:
         outcomes = power.run(powercut.LATE)
     assert not bad(outcomes) and len(outcomes) > 200
+
+
+@pytest.mark.parametrize("name", ["meta.json", "cert.pem", "key.pem"])
+def test_an_error_that_passes_costs_the_recovery_no_pair(installed_lab, name):
+    with deployer.Torture(installed_lab) as torture:
+        crash = [rule(next(p for p in torture.calls() if p["name"] == "renameat" and p["path"] == f"{SSL}/cert.pem"), "kill-all")]
+        read = next(p for p in torture.recovery_calls(crash) if p["name"] == "openat" and p["path"].startswith(DEPLOY_STATE) and
+                    p["path"].endswith(f"/{name}"))
+        outcome = torture.run("it cannot be read once", crash, [rule(read, "error", errno.EIO)])
+    assert outcome.reached and not outcome.problems
 
 
 # What the product does for its safety is taken out: it must be missed.
