@@ -25,8 +25,8 @@
 /* A file that is changed, and what it was. */
 struct change {
     int folder;
-    const char *path; /* for messages */
-    const char *name;
+    const char *name; /* in folder */
+    char path[PATH_MAX];
     struct secret before;
     bool was_there;
     bool is_made;
@@ -37,7 +37,6 @@ struct enrolment {
     struct report *report;
     struct public_key key;
     char receive[PATH_MAX]; /* mailcow-cert-receive */
-    char keys_file[300];
     struct change keys, drop_in;
     struct finding_list findings;
 };
@@ -47,7 +46,7 @@ struct enrolment {
 static int open_change(struct change *c, const char *folder, const char *name, struct error *err)
 {
     c->name = name;
-    c->path = folder;
+    snprintf(c->path, sizeof c->path, "%s/%s", folder, name);
     c->folder = file_open_dir(AT_FDCWD, folder, true, 0755, err);
     if (c->folder < 0)
         return c->folder;
@@ -55,7 +54,7 @@ static int open_change(struct change *c, const char *folder, const char *name, s
     int rc = file_read(c->folder, name, 0, &c->before, NULL, err);
     c->was_there = rc == 0;
     if (rc == FILE_CHANGED)
-        return error_set(err, E_TEMPORARY, "%s/%s: somebody else changes it; try again", folder, name);
+        return error_set(err, E_TEMPORARY, "%s: somebody else changes it; try again", c->path);
     return rc < 0 ? rc : 0;
 }
 
@@ -72,7 +71,7 @@ static int write_change(struct change *c, const char *text, struct error *err)
     c->is_made = true;
     if (text)
         return file_replace(c->folder, c->name, text, strlen(text), 0644, err);
-    return unlinkat(c->folder, c->name, 0) < 0 ? error_errno(err, c->path, "remove a file") : 0;
+    return unlinkat(c->folder, c->name, 0) < 0 ? error_errno(err, c->path, "remove") : 0;
 }
 
 /* Leaves the file as it was found; a failure in it is told along with that which it follows. */
@@ -84,7 +83,7 @@ static void undo(struct enrolment *e, struct change *c)
     int rc = c->was_there ? file_replace(c->folder, c->name, text_of(c), strlen(text_of(c)), 0644, &err)
                           : unlinkat(c->folder, c->name, 0);
     if (rc < 0)
-        report_error(e->report, "%s/%s: could not be put back", c->path, c->name);
+        report_error(e->report, "%s: could not be put back", c->path);
 }
 
 static void close_change(struct change *c)
@@ -175,7 +174,7 @@ static int check(struct enrolment *e, const char *text, struct error *err)
     sshd_check(text,
                &(struct sshd_account){.user = e->opts->push_user,
                                       .groups = names,
-                                      .keys_file = e->keys_file,
+                                      .keys_file = e->keys.path,
                                       .command = e->receive,
                                       .key_type = e->key.type},
                &e->findings);
@@ -306,7 +305,7 @@ static int add(struct enrolment *e, struct error *err)
         rc = tell_findings(e, err);
     if (rc)
         return rc;
-    result(e, e->keys.is_made || e->drop_in.is_made ? "enrolled" : "unchanged", e->keys_file);
+    result(e, e->keys.is_made || e->drop_in.is_made ? "enrolled" : "unchanged", e->keys.path);
     tell_host_keys(e, sshd.out);
     return 0;
 }
@@ -327,7 +326,7 @@ static int take_away(struct enrolment *e, struct error *err)
         rc = effective(e, &sshd, err);
     if (!rc && e->drop_in.is_made && reload(sshd.out, err) > 0)
         result(e, "note", "sshd was not reloaded: do so yourself");
-    return rc ? rc : result(e, e->keys.is_made ? "removed" : "unchanged", e->keys_file);
+    return rc ? rc : result(e, e->keys.is_made ? "removed" : "unchanged", e->keys.path);
 }
 
 int enroll(const struct enroll_opts *o, struct report *report, struct error *err)
@@ -337,7 +336,6 @@ int enroll(const struct enroll_opts *o, struct report *report, struct error *err
         return error_set(err, E_USAGE, "--from: addresses, with * and ? in them, separated by commas");
     if (geteuid() != 0)
         return error_set(err, E_FAILED, "enroll: sshd's files belong to root; run it as root");
-    snprintf(e.keys_file, sizeof e.keys_file, KEYS_FOLDER "/%s", o->push_user);
     int rc = libexec_path(e.receive, sizeof e.receive, "mailcow-cert-receive", err);
     if (!rc)
         rc = public_key_parse(o->key, &e.key, err);

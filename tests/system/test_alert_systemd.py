@@ -15,10 +15,10 @@ from tests.lab.lab import DEPLOY_STATE, PUSH_CONF, PUSH_STATE
 from tests.lab.mailcow import HOSTNAME
 from tests.lab.sshd import AUTHORIZED_KEYS
 from tests.system.test_alert import stamp
-from tests.system.test_systemd import (DEPLOY_SERVICE, PUSH_SERVICE, PUSH_TIMER, RECOVER_SERVICE, WATCH_SERVICE,  # noqa: F401
-                                       Pair, hosts, packages, pair)
+from tests.system.test_systemd import (DEPLOY_SERVICE, PUSH_SERVICE, PUSH_TIMER, RECONCILE_SERVICE, RECOVER_SERVICE,  # noqa: F401
+                                       WATCH_SERVICE, Pair, hosts, packages, pair)
 
-PASSES = {"proxy": PUSH_SERVICE, "mail": "mailcow-cert-reconcile.service"}
+PASSES = {"proxy": PUSH_SERVICE, "mail": RECONCILE_SERVICE}
 CONF, MAILS, SENDMAIL = "/etc/mailcow-certsync/alert.conf", "/var/tmp/mails", "/usr/local/sbin/sendmail"
 
 

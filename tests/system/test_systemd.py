@@ -25,7 +25,8 @@ PUSH_TIMER, PUSH_SERVICE = "mailcow-cert-push.timer", "mailcow-cert-push.service
 WATCH_SERVICE = "mailcow-cert-push-watch.service"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/mailcow-cert-push"
 DEPLOY_SOCKET, DEPLOY_SERVICE = "mailcow-cert-deploy.socket", "mailcow-cert-deploy.service"
-RECONCILE_TIMER, RECOVER_SERVICE = "mailcow-cert-reconcile.timer", "mailcow-cert-recover.service"
+RECONCILE_TIMER, RECONCILE_SERVICE = "mailcow-cert-reconcile.timer", "mailcow-cert-reconcile.service"
+RECOVER_SERVICE = "mailcow-cert-recover.service"
 SSHD_DROP_IN = "/etc/ssh/sshd_config.d/mailcow-certsync.conf"
 COMMON = "mailcow-certsync-common"
 ALERT_STATE, TEXTFILE = "/var/lib/mailcow-cert-alert", "/var/lib/prometheus/node-exporter"
@@ -255,8 +256,8 @@ def test_who_types_it_disturbs_no_timer(pair):
 def test_every_operator_command_works_under_the_units(pair):
     new = pair.lab.renew()
     assert pair.push() == "success"
-    pair.mail.systemctl("start", "mailcow-cert-reconcile.service")
-    assert pair.mail.property("mailcow-cert-reconcile.service", "Result") == "success"
+    pair.mail.systemctl("start", RECONCILE_SERVICE)
+    assert pair.mail.property(RECONCILE_SERVICE, "Result") == "success"
     pair.mail.systemctl("start", RECOVER_SERVICE)
     assert new.fingerprint in pair.mail.run(["mailcow-cert-deploy", "status", "--json"]).stdout
     check = pair.mail.run(["mailcow-cert-deploy", "check"], check=False)
@@ -379,7 +380,7 @@ def test_what_the_mail_host_missed_is_caught_up(pair):
     pair.mail.drop_in(RECONCILE_TIMER, f"{AT_ONCE}OnBootSec=\nOnCalendar=hourly\n")
     pair.mail.systemctl("start", RECONCILE_TIMER)
     miss_an_hour(pair.mail, RECONCILE_TIMER)
-    wait_for(lambda: pair.mail.journal("--boot", "--unit=mailcow-cert-reconcile.service", "--grep=Finished"), "a pass", 60)
+    wait_for(lambda: pair.mail.journal("--boot", f"--unit={RECONCILE_SERVICE}", "--grep=Finished"), "a pass", 60)
 
 
 def test_half_a_pair_is_whole_before_docker_starts(pair):
