@@ -58,6 +58,7 @@ class Mailcow:
     def __init__(self, host: Host, engine: docker.Docker):
         self.host, self.docker = host, engine
         self.recreated: set[str] = set()  # services whose container is not as COMPOSE has it
+        self.changed = False  # the tree was not as it came, and the containers have not been started on it since
         shutil.copytree(TREE, host.path(PATH))
         host.path(f"{PATH}/build-image").unlink()
         host.path(f"{PATH}/mailcow.conf").chmod(0o600)
@@ -179,23 +180,24 @@ class Mailcow:
         for service in self.recreated:
             self.remove(service)
         self.recreated.clear()
-        changed = self._clean_ssl() + self._remove_extra() + sum(self._restore(name) for name in CONFIGURATION)
+        self.changed |= any([self._clean_ssl(), self._remove_extra(), *map(self._restore, CONFIGURATION)])
         if self.installed() != (bundle.fullchain, bundle.key):
             self.install(bundle)
         self.heal()
-        if changed:  # a reload refuses what the start scripts rendered from folders that are gone
+        if self.changed:  # a reload refuses what the start scripts rendered from folders that are gone
             for name in RENDERED:
                 self.host.path(f"{PATH}/{name}").unlink(missing_ok=True)
             self.restart()
+            self.changed = False
 
-    def _clean_ssl(self) -> int:
-        """Removes what is not the lab's; the number of folders that were."""
+    def _clean_ssl(self) -> bool:
+        """Removes what is not the lab's; whether there were folders."""
         residents = [path for path in self.host.path(SSL).iterdir()
-                     if path.is_symlink() or path.name not in ("cert.pem", "key.pem", "dhparams.pem")]
+                     if path.name not in ("cert.pem", "key.pem", "dhparams.pem") or path.is_symlink() or not path.is_file()]
         folders = [path for path in residents if path.is_dir() and not path.is_symlink()]
         for path in residents:
             shutil.rmtree(path) if path in folders else path.unlink()
-        return len(folders)
+        return bool(folders)
 
     def _remove_extra(self) -> bool:
         present = self.host.exists(EXTRA)

@@ -456,7 +456,7 @@ def test_what_is_planted_in_the_way_is_told_and_not_used(product, name, plant):
 
 def shop(lab: Lab) -> None:
     """An SNI folder, deployed once."""
-    lab.write_deploy_conf({"sni shop": {"domains": "shop.example.org"}})
+    lab.write_deploy_conf({"sni shop": {"domains": "shop.example.org"}, "verify": {"timeout": "5s"}})
     lab.start_deployer()
     with relay(lab) as session:
         greeted(session)
@@ -509,9 +509,11 @@ def test_what_changes_in_mid_deployment_leads_nowhere_else(product):
     shop(product)
     with Bystanders(product):
         swapping = product.mail.popen([PYTHON, "-I", "-c", SWAP, SSL, VICTIM], stdin=subprocess.DEVNULL)
-        outcomes = {product.deploy("--force", timeout=150).returncode for _ in range(15)}
-        assert swapping.poll() is None
-        swapping.stop(signal.SIGKILL)
+        try:
+            outcomes = {product.deploy("--force").returncode for _ in range(15)}
+            assert swapping.poll() is None
+        finally:
+            swapping.stop(signal.SIGKILL)
     assert outcomes <= {DONE, FAILED, LATER}
     product.reset()
     product.start_deployer()
