@@ -224,9 +224,10 @@ system: ## the system tests, on the lab's real sshd, Docker Engine, Postfix, Dov
 	t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
 	CERTSYNC_LAB_MAKE="O=$(O)/$(if $(SANITIZE),lab-san SANITIZE=1,lab)" $(PYTHON) -m pytest -q -rR -n $(LABS) --dist loadfile --reruns 1 --basetemp="$$t/t" $(TESTS)
 
-# EVERY=10 takes one of ten points: all of them are some thousand, and take hours.
+# EVERY=10 takes one of ten points: all of them are some twelve thousand, and take three hours of two processors.
 EVERY ?= 1
-TORTURE = CERTSYNC_LAB_MAKE="O=$(O)/lab" $(PYTHON) -m tests.torture --every $(EVERY) --json $(O)/torture.json
+torture figures: LABS = 3
+TORTURE = CERTSYNC_LAB_MAKE="O=$(O)/lab" $(PYTHON) -m tests.torture --every $(EVERY) --labs $(LABS) --json $(O)/torture.json
 .PHONY: torture
 torture: packages ## kill, fail and cut a deployment at each of its system calls; crowds; clients under load
 	$(TORTURE)

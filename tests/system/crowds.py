@@ -67,15 +67,15 @@ def timed(run) -> float:
 def push(lab: Lab) -> float:
     """Seconds that an honest push of a renewed certificate takes, from start to verdict."""
     lab.renew()
-    return timed(lambda: lab.push(timeout=300))
+    return timed(lambda: lab.push())
 
 
 def status(lab: Lab) -> float:
-    return timed(lambda: lab.deploy("status", timeout=60))
+    return timed(lambda: lab.deploy("status"))
 
 
 def reconcile(lab: Lab) -> float:
-    return timed(lambda: lab.deploy(timeout=150))
+    return timed(lambda: lab.deploy())
 
 
 def measure(lab: Lab, conduct: str, count: int, by_ssh: bool = False, runs: int = 5) -> dict[str, object]:

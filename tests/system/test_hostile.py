@@ -447,7 +447,7 @@ def test_what_is_planted_in_the_way_is_told_and_not_used(product, name, plant):
     plant(path)
     product.renew()
     with Bystanders(product):
-        result = product.push(timeout=60)
+        result = product.push()
         status(product)
     assert result.returncode == DONE or name in result.stderr, result
     path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)

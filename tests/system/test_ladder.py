@@ -224,7 +224,7 @@ def test_a_crash_between_installation_and_verdict_is_still_rolled_back(ecdsa_onl
         lab.stop_deployer()
     lab.mailcow.reload()
     lab.start_deployer()
-    result = lab.deploy(timeout=300)
+    result = lab.deploy()
     assert result.returncode == FAILED, result
     assert_old(lab, lab.old)
     assert quarantine(lab)[0]["fingerprint"] == bad.fingerprint

@@ -39,7 +39,7 @@ def impatient(product):
 
 
 def pushed(lab, *args: str, status: int = DONE):
-    result = lab.push("-v", *args, timeout=120)
+    result = lab.push("-v", *args)
     assert result.returncode == status, (result.stdout, result.stderr)
     return result
 
@@ -331,12 +331,12 @@ def test_what_breaks_nginx_configuration_is_not_put_in_place(product):
     product.write_deploy_conf({f"sni {OTHER}": {"domains": OTHER}, "verify": {"timeout": "8s"}})
     product.start_deployer()
     before = started(product)
-    result = product.push("-v", timeout=120)
+    result = product.push("-v")
     assert "command=bootstrap: exit code 1: " in result.stdout and "[emerg]" in result.stdout, result
     assert started(product) == before, "nginx would not come back"
     assert product.mailcow.exec("nginx-mailcow", "nginx", "-t", check=False).returncode == 0
     new = product.renew()
-    product.push(timeout=120)
+    product.push()
     assert product.served_everywhere() == everywhere(new)
 
 

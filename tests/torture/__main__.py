@@ -1,10 +1,12 @@
-"""`python3 -m tests.torture [--every N] [--json FILE] [--resume] [--page] [PART …]`: every point of every part, and what became of them."""
+"""`python3 -m tests.torture [--every N] [--labs N] [--json FILE] [--resume] [--page] [PART …]`: every point of every part, and what became of them."""
 from __future__ import annotations
 
 import argparse
 import json
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -38,30 +40,31 @@ def count(tally: Tally, outcomes: Iterable, total: int = 0) -> Tally:
     return tally
 
 
-def deployment(which: type, kind: str, lab: Lab, every: int) -> Tally:
+def deployment(which: type, kind: str, lab: Lab, share: slice) -> Tally:
     with deployer.Torture(lab, which) as torture:
-        points = list(deployer.KINDS[kind](torture))[::every]
+        points = list(deployer.KINDS[kind](torture))[share]
         return count(Tally(which.name, kind), (torture.run(*point) for point in points), len(points))
 
 
-def power_cut(which: type, sort: str, lab: Lab, _: int) -> Tally:
+def power_cut(which: type, sort: str, lab: Lab, _: slice) -> Tally:
     with powercut.PowerCut(lab, which) as power:
         outcomes = power.run(sort)
         return count(Tally(which.name, f"power-cut-{sort}"), outcomes, len(outcomes))
 
 
-def pushing(kind: str, lab: Lab, every: int) -> Tally:
+def pushing(kind: str, lab: Lab, share: slice) -> Tally:
     with pusher.Torture(lab) as torture:
-        points = list(pusher.KINDS[kind](torture))[::every]
+        points = list(pusher.KINDS[kind](torture))[share]
         return count(Tally("pusher", kind), (torture.run(*point) for point in points), len(points))
 
 
-def cutting(kind: str, lab: Lab, every: int) -> Tally:
+def cutting(kind: str, lab: Lab, share: slice) -> Tally:
     with cuts.Cuts(lab) as link:
-        return count(Tally("stream", f"cut-{kind}"), cuts.KINDS[kind](link, every))
+        return count(Tally("stream", f"cut-{kind}"), cuts.KINDS[kind](link, share.step))
 
 
-PARTS: dict[str, Callable[[Lab, int], Tally]] = {
+# Takes the lab and which of the points.
+PARTS: dict[str, Callable[[Lab, slice], Tally]] = {
     **{f"{which.name}/{kind}": partial(deployment, which, kind) for which, kinds in DEPLOYMENTS.items() for kind in kinds},
     **{f"{which.name}/power-cut-{sort}": partial(power_cut, which, sort)
        for which in POWER_CUTS for sort in (powercut.LATE, powercut.EARLY)},
@@ -70,22 +73,73 @@ PARTS: dict[str, Callable[[Lab, int], Tally]] = {
     **{f"crowd/{kind}": partial(crowd.run, kind) for kind in crowd.KINDS},
     "load/renewal": load.run,
 }
+SHARED = [name for name, part in PARTS.items() if getattr(part, "func", None) in (deployment, pushing)]  # among several labs, point by point
+TIMED = [name for name in PARTS if name.startswith(("crowd/", "load/"))]  # one lab has the machine
 
 
-def run(names: Iterable[str], every: int, rows: list[dict], keep: Callable[[list[dict]], None]) -> None:
-    """every: of so many points only one; rows: what has been counted, to which is added; keep: takes them each time that a part
-    is done."""
-    with Lab() as lab:
-        lab.install()
-        for name in names:
-            rows.append({"part": name, "every": every} | PARTS[name](lab, every).counts())
-            keep(rows)
+class Rows(list):
+    """What has been counted, a dictionary for each part, and the file that it is kept in."""
+
+    def __init__(self, file: Path | None, resume: bool):
+        super().__init__(json.loads(file.read_text()) if file and resume and file.exists() else [])
+        self.file = file
+
+    def add(self, row: dict) -> None:
+        self.append(row)
+        if self.file:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.write_text(json.dumps(self, indent=2) + "\n")
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        done = {row["part"] for row in self}
+        return [name for name in names if name not in done]
+
+
+def run(names: list[str], every: int, share: int, shares: int, rows: Rows) -> None:
+    """One share of the parts: of those in SHARED so much of the points; of the others every so many-th whole."""
+    whole = [name for name in names if name not in SHARED][share::shares]
+    if names := rows.lacking(name for name in names if name in SHARED or name in whole):
+        with Lab() as lab:
+            lab.install()
+            for name in names:
+                step = slice(share * every, None, shares * every) if name in SHARED else slice(0, None, every)
+                rows.add({"part": name, "every": every} | PARTS[name](lab, step).counts())
+
+
+def run_shares(names: list[str], every: int, shares: int, rows: Rows) -> None:
+    """Each in a process of its own, beside a file of its own; then all together."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [rows.file.with_suffix(f".{share}.json") if rows.file else Path(folder, f"{share}.json") for share in range(shares)]
+        options = ["--every", str(every), *(["--resume"] if rows.file else [])]
+        processes = [subprocess.Popen([sys.executable, "-m", "tests.torture", *options, "--json", file, "--share", f"{share}/{shares}",
+                                       *names], stdout=subprocess.DEVNULL) for share, file in enumerate(files)]
+        try:
+            if broken := [process.args for process in processes if process.wait() not in (0, 1)]:
+                raise RuntimeError(f"did not come to its end: {broken}")
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait()
+        counted = [row for file in files for row in Rows(file, resume=True)]
+        for name in rows.lacking(names):
+            rows.add(total([row for row in counted if row["part"] == name]))
+        for file in files:
+            file.unlink()
+
+
+def total(rows: list[dict]) -> dict:
+    """Of the shares of one part."""
+    return rows[0] | {key: sum((row[key] for row in rows), start=type(value)()) for key, value in rows[0].items()
+                      if not isinstance(value, str) and key != "every"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.torture", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of: {' '.join(PARTS)}; all by default")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only one of N points")
+    parser.add_argument("--labs", type=int, default=1, metavar="N", help="so many at a time; what is timed has the machine for itself")
+    parser.add_argument("--share", default="0/1", metavar="I/N", help="only the I-th of N shares, from 0")
     parser.add_argument("--page", action="store_true", help="write docs/reliability.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the counts go")
     parser.add_argument("--resume", action="store_true", help="not the parts whose counts are in FILE")
@@ -95,16 +149,11 @@ def main() -> int:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {' '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
-    def keep(rows: list[dict]) -> None:
-        if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(rows, indent=2) + "\n")
-
-    rows = json.loads(options.json.read_text()) if options.resume and options.json.exists() else []
-    done = {row["part"] for row in rows}
-    if todo := [name for name in options.parts or PARTS if name not in done]:
-        run(todo, options.every, rows, keep)
+    rows = Rows(options.json, options.resume)
+    todo = rows.lacking(options.parts or PARTS)
+    if options.labs > 1:
+        run_shares([name for name in todo if name not in TIMED], options.every, options.labs, rows)
+    run(rows.lacking(todo), options.every, *map(int, options.share.split("/")), rows)
     if options.page:
         table.write(sorted(rows, key=lambda row: list(PARTS).index(row["part"])))
     for row in rows:

@@ -28,7 +28,7 @@ class Counts:
         return row
 
 
-def run(kind: str, lab: Lab, _: int) -> Counts:
+def run(kind: str, lab: Lab, _: slice) -> Counts:
     conduct, by_ssh = KINDS[kind]
     lab.reset()
     lab.start_deployer()

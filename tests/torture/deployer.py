@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import time
-from typing import Callable, Iterator, Sequence
+from typing import Callable, Iterable, Iterator, Sequence
 
 from tests.lab import mailcow
 from tests.lab.host import Timeout, wait_for
@@ -28,12 +28,13 @@ from .wire import Wire
 DAEMON, SESSION, JUDGE = 0, 1, 2
 ROLES = {DAEMON: "daemon", SESSION: "session", JUDGE: "judge"}
 TREES = (mailcow.SSL, f"{mailcow.PATH}/data/conf")
-# The calls that read or change what is on the disk; each is failed once with each of these.
+# The calls that change what is on the disk, and those that read it; openat(2) may do either.
 CHANGING = {"write", "pwrite64", "fsync", "fdatasync", "renameat", "renameat2", "rename", "mkdirat", "mkdir", "unlinkat", "unlink",
             "fchmod", "fchmodat", "fchown", "fchownat", "ftruncate", "linkat", "symlinkat", "utimensat", "sync_file_range"}
-DISK = CHANGING | {"openat", "open", "read", "close", "flock", "getdents64", "newfstatat", "statx", "faccessat2", "faccessat"}
+READING = {"read", "close", "flock", "getdents64", "newfstatat", "statx", "faccessat2", "faccessat"}
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EINTR)
 SHORT = {"write", "pwrite64"}
+STEPS = 8  # where not every call is tried: one in so many, beside those that change the disk
 
 
 def name_of(point: dict, action: str) -> str:
@@ -258,45 +259,44 @@ def is_idle(lab: Lab) -> bool:
 Point = tuple[str, list[dict], list[dict] | None]
 
 
-def tried(torture: Torture) -> list[dict]:
-    """The calls at which a kill is tried: all, or where a deployment takes many seconds those that change what is on the disk,
-    and some of the others."""
-    calls = torture.calls()
-    return [point for number, point in enumerate(calls)
-            if number % torture.scenario.steps == 0 or (is_on_disk(point) and point["name"] in CHANGING)]
+def tried(calls: list[dict], steps: int) -> list[dict]:
+    """The calls at which a kill is tried: those that change what is on the disk, and of the others one in so many steps."""
+    return [point for number, point in enumerate(calls) if number % steps == 0 or (point["name"] in CHANGING and is_on_disk(point))]
 
 
 def kills(torture: Torture) -> Iterator[Point]:
     """Everything dies at each call."""
-    for point in tried(torture):
+    for point in tried(torture.calls(), torture.scenario.steps):
         yield name_of(point, "kill"), [rule(point, "kill-all")], None
 
 
 def lone_kills(torture: Torture) -> Iterator[Point]:
-    """One process dies at each call: the daemon lives on when its session does not, the session when the judge does not."""
-    for point in tried(torture):
+    """One process dies at a call: the daemon lives on when its session does not, the session when the judge does not."""
+    calls = torture.calls()
+    for point in tried([p for p in calls if p["role"] == SESSION], STEPS) + [p for p in calls if p["role"] != SESSION]:
         yield name_of(point, "kill alone"), [rule(point, "kill")], None
 
 
 def is_on_disk(point: dict) -> bool:
-    return point["name"] in DISK and point["path"].startswith((DEPLOY_STATE, *TREES))
+    return point["path"].startswith((DEPLOY_STATE, *TREES))
 
 
-def failures(calls: list[dict], errors: int = len(ERRORS)) -> Iterator[tuple[str, dict]]:
-    """errors: how many of ERRORS each call is tried with, in turn."""
-    numbers = itertools.cycle(ERRORS)
-    for point in filter(is_on_disk, calls):
-        for number in itertools.islice(numbers, errors):
-            yield name_of(point, errno.errorcode[number]), rule(point, "error", number)
+def failures(calls: Iterable[dict], each: bool, first: int = 0) -> Iterator[tuple[dict, str, dict]]:
+    """(call, failure, rule): one that opens or changes a file fails once with each of ERRORS, or (each: False) with one of
+    them, in turn from the first; one that reads, with one of them."""
+    numbers = itertools.cycle(ERRORS[first:] + ERRORS[:first])
+    for point in calls:
+        if point["name"] in CHANGING | READING | {"openat"}:
+            for number in itertools.islice(numbers, len(ERRORS) if each and point["name"] not in READING else 1):
+                yield point, errno.errorcode[number], rule(point, "error", number)
         if point["name"] in SHORT:
-            yield name_of(point, "short"), rule(point, "short")
+            yield point, "short", rule(point, "short")
 
 
 def errors(torture: Torture) -> Iterator[Point]:
-    """Each call that concerns the state or mailcow's tree fails once, with each error; where a deployment takes many seconds,
-    with one of them."""
-    for name, failing in failures(torture.calls(), len(ERRORS) if torture.scenario.steps == 1 else 1):
-        yield name, [failing], None
+    """Each call that concerns the state or mailcow's tree fails once."""
+    for point, failure, failing in failures(filter(is_on_disk, torture.calls()), each=torture.scenario.steps == 1):
+        yield name_of(point, failure), [failing], None
 
 
 def renames(torture: Torture) -> list[dict]:
@@ -305,14 +305,14 @@ def renames(torture: Torture) -> list[dict]:
 
 
 def recovery(torture: Torture) -> Iterator[Point]:
-    """A crash before each rename of the installation, then another one at each call of the recovery, or an error there."""
-    for crash in renames(torture):
+    """A crash before each rename of the installation, then another one at a call of the recovery, or an error there."""
+    for number, crash in enumerate(renames(torture)):
         calls = torture.recovery_calls([rule(crash, "kill-all")])
-        for point in calls:
+        for point in tried(calls, STEPS):
             yield f"{name_of(crash, 'kill')}, then at recover's {point['name']} {point['n']}", \
                 [rule(crash, "kill-all")], [rule(point, "kill-all")]
-        for name, failing in failures(calls):
-            yield f"{name_of(crash, 'kill')}, then {name}", [rule(crash, "kill-all")], [failing]
+        for point, failure, failing in failures(filter(is_on_disk, calls), each=False, first=number % len(ERRORS)):
+            yield f"{name_of(crash, 'kill')}, then {name_of(point, failure)}", [rule(crash, "kill-all")], [failing]
 
 
 KINDS = {"kill": kills, "kill-alone": lone_kills, "error": errors, "recovery": recovery}

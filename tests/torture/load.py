@@ -23,14 +23,14 @@ class Counts:
         return row
 
 
-def run(lab: Lab, _: int) -> Counts:
+def run(lab: Lab, _: slice) -> Counts:
     lab.reset()
     lab.start_deployer()
     result = Counts()
     with Load(lab.proxy, MAIL_ADDRESS, clients=CLIENTS) as load:
         for number in range(RENEWALS):
             lab.renew(lab.issue(age=(RENEWALS - number) / 24))
-            push = lab.push(timeout=300)
+            push = lab.push()
             if push.returncode:
                 result.failures.append(push.stderr)
     lab.stop_deployer()

@@ -15,7 +15,7 @@ from tests.lab.lab import ETC, LETSENCRYPT, PUSH, PUSH_STATE, Lab
 from tests.lab.pki import Bundle
 
 from . import process
-from .deployer import ERRORS, SHORT, DISK, Point, rule
+from .deployer import STEPS, Point, failures, rule
 from .outcome import NEW, OLD, TORN, Outcome
 from .tracer import Tracer
 from .wire import Wire
@@ -122,27 +122,27 @@ class Torture:
 
 
 def kills(torture: Torture) -> Iterator[Point]:
-    """The pusher and its SSH child die at each call of either."""
-    for point in torture.calls():
-        yield name_of(point, "kill"), [rule(point, "kill-all")], None
+    """The pusher and its SSH child die at a call of either: each of those that concern the files, and some of the others."""
+    for number, point in enumerate(torture.calls()):
+        if number % STEPS == 0 or is_on_disk(point):
+            yield name_of(point, "kill"), [rule(point, "kill-all")], None
 
 
 def lone_kills(torture: Torture) -> Iterator[Point]:
-    """The SSH child dies at each of its calls."""
-    for point in torture.calls():
-        if point["role"] == 1:
-            yield name_of(point, "kill alone"), [rule(point, "kill")], None
+    """The SSH child dies at one in so many of its calls."""
+    for point in [point for point in torture.calls() if point["role"] == 1][::STEPS]:
+        yield name_of(point, "kill alone"), [rule(point, "kill")], None
+
+
+def is_on_disk(point: dict) -> bool:
+    """It concerns the state, the lineages, the key or known_hosts."""
+    return point["path"].startswith(FOLDERS)
 
 
 def errors(torture: Torture) -> Iterator[Point]:
-    """Each call that concerns the state, the lineages, the key or known_hosts fails once, with each error."""
-    for point in torture.calls():
-        if point["name"] not in DISK or not point["path"].startswith(FOLDERS):
-            continue
-        for number in ERRORS:
-            yield name_of(point, errno.errorcode[number]), [rule(point, "error", number)], None
-        if point["name"] in SHORT:
-            yield name_of(point, "short"), [rule(point, "short")], None
+    """Each call that concerns these fails once."""
+    for point, failure, failing in failures(filter(is_on_disk, torture.calls()), each=True):
+        yield name_of(point, failure), [failing], None
 
 
 KINDS = {"kill": kills, "kill-alone": lone_kills, "error": errors}

@@ -50,7 +50,7 @@ class Scenario:
     verdicts = ("250 ", "251 ")  # of the pass that ends it
     primes = 5  # changes until the state folder is as that of a deployer which has been at work for long
     configuration: Sections = {}  # of deploy.conf, beside the lab's
-    steps = 1  # every so many calls a kill is tried, of those that do not change the disk
+    steps = 1  # one in so many calls is a kill tried at, of those that do not change the disk; 1: each is failed with each error
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -115,6 +115,7 @@ class First(Primary):
     """The same where nothing was ever deployed: what is installed is somebody else's, and there is no state."""
     name = "first"
     primes = 0
+    steps = 8
 
     def change(self) -> Change:
         if self.lab.deployer:
@@ -208,6 +209,7 @@ class SniAddition(Sni):
     """The folder comes."""
     name = "sni-addition"
     primes = 1
+    steps = 8
 
     def change(self) -> Change:
         if self.folder:

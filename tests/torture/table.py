@@ -1,6 +1,7 @@
 """docs/reliability.md: what was tried and what was lost, from the counts of tests.torture and tests.fuzz."""
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Iterable
@@ -9,6 +10,9 @@ from tests.fuzz.__main__ import FIGURES
 from tests.fuzz.__main__ import load as load_figures
 from tests.lab.make import REPOSITORY
 from tests.system.crowds import CONDUCTS
+
+from .deployer import ERRORS, STEPS
+from .scenario import Primary, Restart, SniRenewal
 
 PAGE = REPOSITORY / "docs/reliability.md"
 KINDS = {
@@ -35,7 +39,10 @@ def table(header: Iterable[str], rows: Iterable[Iterable]) -> str:
 def crashes(rows: list[dict]) -> str:
     return ("## Crashes, failing calls, power cuts, cut streams\n\nAfter each point and one restart: which pair is installed, and is "
             "it one? Does anything of ours lie about in mailcow's tree? Is the new one served after one more pass? (After a rollback: the "
-            "old one.)\n\n" +
+            "old one.)\n\n"
+            f"Of {Primary.name} and {SniRenewal.name} every system call is a point, and every call that opens or changes a file fails with each "
+            f"of {', '.join(errno.errorcode[number] for number in ERRORS)}. Of the others every call that changes the disk is one, and one in "
+            f"{STEPS} of the rest (one in {Restart.steps} of what takes long), and every call on a file fails with one of these, in turn.\n\n" +
             table(("deployment", "what happens", "points", "of all", "old pair", "new pair", "torn", "strays", "not finished"),
                   ((row["scenario"], KINDS[row["kind"]], row["points"], "all" if row["every"] == 1 else f"one in {row['every']}",
                     row["old"], row["new"], row["torn"], row["strays"], row["not_finished"]) for row in rows if "points" in row)))
