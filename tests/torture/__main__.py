@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -73,8 +72,9 @@ PARTS: dict[str, Callable[[Lab, slice], Tally]] = {
     **{f"crowd/{kind}": partial(crowd.run, kind) for kind in crowd.KINDS},
     "load/renewal": load.run,
 }
-SHARED = [name for name, part in PARTS.items() if getattr(part, "func", None) in (deployment, pushing)]  # among several labs, point by point
-TIMED = [name for name in PARTS if name.startswith(("crowd/", "load/"))]  # one lab has the machine
+# What several labs have each some points of; the other parts are done whole. Of what is timed one lab has the machine to itself.
+SHARED = [name for name, part in PARTS.items() if getattr(part, "func", None) in (deployment, pushing)]
+TIMED = [name for name in PARTS if name.startswith(("crowd/", "load/"))]
 
 
 class Rows(list):
@@ -95,37 +95,38 @@ class Rows(list):
         return [name for name in names if name not in done]
 
 
-def run(names: list[str], every: int, share: int, shares: int, rows: Rows) -> None:
-    """One share of the parts: of those in SHARED so much of the points; of the others every so many-th whole."""
-    whole = [name for name in names if name not in SHARED][share::shares]
-    if names := rows.lacking(name for name in names if name in SHARED or name in whole):
+def run(names: Iterable[str], every: int, share: int, shares: int, rows: Rows) -> None:
+    """One share of the parts: of those in SHARED so much of the points, of the others every so many-th."""
+    places = {name: place for place, name in enumerate(PARTS)}
+    if names := rows.lacking(name for name in names if name in SHARED or places[name] % shares == share):
         with Lab() as lab:
             lab.install()
             for name in names:
-                step = slice(share * every, None, shares * every) if name in SHARED else slice(0, None, every)
-                rows.add({"part": name, "every": every} | PARTS[name](lab, step).counts())
+                points = slice(share * every, None, shares * every) if name in SHARED else slice(0, None, every)
+                rows.add({"part": name, "every": every} | PARTS[name](lab, points).counts())
 
 
-def run_shares(names: list[str], every: int, shares: int, rows: Rows) -> None:
-    """Each in a process of its own, beside a file of its own; then all together."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = [rows.file.with_suffix(f".{share}.json") if rows.file else Path(folder, f"{share}.json") for share in range(shares)]
-        options = ["--every", str(every), *(["--resume"] if rows.file else [])]
-        processes = [subprocess.Popen([sys.executable, "-m", "tests.torture", *options, "--json", file, "--share", f"{share}/{shares}",
-                                       *names], stdout=subprocess.DEVNULL) for share, file in enumerate(files)]
-        try:
-            if broken := [process.args for process in processes if process.wait() not in (0, 1)]:
-                raise RuntimeError(f"did not come to its end: {broken}")
-        finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait()
-        counted = [row for file in files for row in Rows(file, resume=True)]
-        for name in rows.lacking(names):
-            rows.add(total([row for row in counted if row["part"] == name]))
-        for file in files:
-            file.unlink()
+def run_shares(names: list[str], every: int, shares: int, resume: bool, rows: Rows) -> None:
+    """Each share in a process of its own, beside a file of its own; then all together."""
+    files = [rows.file.with_suffix(f".{share}of{shares}.json") for share in range(shares)]
+    options = ["--every", str(every), *(["--resume"] if resume else [])]
+    processes = [subprocess.Popen([sys.executable, "-m", "tests.torture", *options, "--json", file, "--share", f"{share}/{shares}", *names],
+                                  stdout=subprocess.DEVNULL) for share, file in enumerate(files)]
+    try:
+        for process in processes:
+            process.wait()
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+    counted = {name: [row for file in files for row in Rows(file, resume=True) if row["part"] == name] for name in names}
+    if unfinished := [name for name in names if len(counted[name]) < (shares if name in SHARED else 1)]:
+        raise RuntimeError(f"not to its end came {' '.join(unfinished)}; --resume goes on")
+    for name in names:
+        rows.add(total(counted[name]))
+    for file in files:
+        file.unlink()
 
 
 def total(rows: list[dict]) -> dict:
@@ -144,15 +145,15 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the counts go")
     parser.add_argument("--resume", action="store_true", help="not the parts whose counts are in FILE")
     options = parser.parse_args()
-    if options.resume and not options.json:
-        parser.error("--resume needs --json")
+    if (options.resume or options.labs > 1) and not options.json:
+        parser.error("--resume and --labs need --json")
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {' '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows = Rows(options.json, options.resume)
     todo = rows.lacking(options.parts or PARTS)
     if options.labs > 1:
-        run_shares([name for name in todo if name not in TIMED], options.every, options.labs, rows)
+        run_shares([name for name in todo if name not in TIMED], options.every, options.labs, options.resume, rows)
     run(rows.lacking(todo), options.every, *map(int, options.share.split("/")), rows)
     if options.page:
         table.write(sorted(rows, key=lambda row: list(PARTS).index(row["part"])))
