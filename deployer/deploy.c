@@ -441,12 +441,17 @@ static int recover(struct mailhost *host, const struct progress *progress, struc
     return rc < 0 ? rc : 0;
 }
 
-/* With the lock held: nobody else installs from here on. */
+/*
+ * With the lock held: nobody else installs from here on. Without knowing what is installed nothing is begun:
+ * there would be nothing to go back to, and no telling what works.
+ */
 static int begin(struct deploy *d, struct error *err)
 {
     int rc = store_lock(d->host->store, clock_ms() + DEPLOY_LOCK_MS, err);
     if (!rc)
         rc = recover(d->host, &d->progress, err);
+    for (size_t i = 0; !rc && i < d->count; i++)
+        rc = mailcow_look(d->host->ssl_fd, d->pairs[i].want, err);
     if (!rc && d->to_remove[0])
         rc = mark_removed(d, d->to_remove, err);
     if (!rc)

@@ -5,11 +5,13 @@
 #include "deployer/sni.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <regex.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #define CONF_BYTES (256 * 1024)
 
@@ -208,20 +210,43 @@ int mailcow_open_ssl(const struct mailcow *m, struct error *err)
     return fd;
 }
 
-void mailcow_look(int ssl_fd, struct want *want)
+/* What is of another type, or larger, is nothing. */
+static bool is_there(int dirfd, const char *name, mode_t type, size_t max)
+{
+    struct stat st;
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno != ENOENT;
+    return (st.st_mode & S_IFMT) == type && (size_t)st.st_size <= max;
+}
+
+int mailcow_read_installed(int ssl_fd, const char *want, const char *name, struct secret *out,
+                           struct error *err)
+{
+    const char *path = strcmp(want, WANT_PRIMARY) == 0 ? "." : want;
+    AUTO_CLOSE int folder = file_open_dir(ssl_fd, path, false, 0, err);
+    int rc = folder < 0 ? err->code : file_read(folder, name, 0, out, NULL, err);
+    if (!rc)
+        return 0;
+    out->len = 0;
+    if (!(folder < 0 ? is_there(ssl_fd, path, S_IFDIR, SIZE_MAX) : is_there(folder, name, S_IFREG, out->max)))
+        return MAILCOW_NOTHING;
+    return error_wrap(err, "what is installed for %s cannot be read", want);
+}
+
+int mailcow_look(int ssl_fd, struct want *want, struct error *err)
 {
     AUTO_SECRET struct secret pem = SECRET(SECRET_MAX);
     AUTO_CERT struct cert *c = NULL;
     struct error ignored;
     want->installed[0] = '\0';
     want->not_before = want->not_after = 0;
-    AUTO_CLOSE int folder = file_open_dir(ssl_fd, is_primary(want) ? "." : want->id, false, 0, &ignored);
-    if (folder < 0 || file_read(folder, "cert.pem", 0, &pem, NULL, &ignored) ||
-        cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &c, &ignored))
-        return;
+    int rc = mailcow_read_installed(ssl_fd, want->id, "cert.pem", &pem, err);
+    if (rc || cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &c, &ignored))
+        return rc < 0 ? rc : 0;
     memcpy(want->installed, cert_info(c)->fingerprint, sizeof want->installed);
     want->not_before = cert_info(c)->not_before;
     want->not_after = cert_info(c)->not_after;
+    return 0;
 }
 
 bool mailcow_holds(int ssl_fd, const char *fingerprint)
@@ -229,14 +254,14 @@ bool mailcow_holds(int ssl_fd, const char *fingerprint)
     AUTO_SNI_FOLDERS struct sni_folders folders = {0};
     struct want want = {.id = WANT_PRIMARY};
     struct error ignored;
-    mailcow_look(ssl_fd, &want);
+    mailcow_look(ssl_fd, &want, &ignored);
     if (strcmp(want.installed, fingerprint) == 0)
         return true;
     if (sni_scan(ssl_fd, &folders, &ignored) < 0)
         return false;
     for (size_t i = 0; i < folders.count; i++) {
         memcpy(want.id, folders.list[i].name, sizeof want.id);
-        mailcow_look(ssl_fd, &want);
+        mailcow_look(ssl_fd, &want, &ignored);
         if (strcmp(want.installed, fingerprint) == 0)
             return true;
     }
@@ -320,8 +345,9 @@ int mailcow_wants(const struct mailcow *m, const struct deploy_conf *conf, int s
         rc = add_sni(out, conf->sni[i].name, &conf->sni[i].domains, problems, err);
     if (!rc)
         rc = add_folders(conf, ssl_fd, out, problems, err);
+    struct error ignored; /* of what cannot be read, the judge and a deployment tell */
     for (size_t i = 0; !rc && i < out->count; i++)
-        mailcow_look(ssl_fd, &out->list[i]);
+        mailcow_look(ssl_fd, &out->list[i], &ignored);
     return rc;
 }
 

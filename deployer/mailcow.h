@@ -50,9 +50,20 @@ int mailcow_open_ssl(const struct mailcow *m, struct error *err);
 int mailcow_wants(const struct mailcow *m, const struct deploy_conf *conf, int ssl_fd, struct want_list *out,
                   struct problems *problems, struct error *err);
 
-/* Reads again what is installed for a want in its own folder. What cannot be read or parsed counts as
- * nothing: a push replaces it. */
-void mailcow_look(int ssl_fd, struct want *want);
+/*
+ * Reads cert.pem or key.pem (name) of a want's own folder. 0; MAILCOW_NOTHING when there is none, or what no
+ * service could read either: a link, a folder, more than out->max bytes. An error: it is there and cannot be
+ * read now, which is not to be taken for nothing.
+ */
+enum {
+    MAILCOW_NOTHING = 1
+};
+int mailcow_read_installed(int ssl_fd, const char *want, const char *name, struct secret *out,
+                           struct error *err);
+
+/* Reads again what is installed for a want: nothing, too, when it cannot be parsed; a push replaces it. 0, or
+ * an error as above, and then it says that nothing is. */
+int mailcow_look(int ssl_fd, struct want *want, struct error *err);
 
 /* Whether the SSL folder or any SNI folder in it, be it a want or not, holds the leaf. */
 bool mailcow_holds(int ssl_fd, const char *fingerprint);

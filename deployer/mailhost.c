@@ -55,27 +55,13 @@ int mailhost_load_trust(struct mailhost *m, struct error *err)
     return rc;
 }
 
-/* 0 also when there is none: a push replaces what cannot be parsed. */
-static int read_installed(const struct mailhost *m, const struct want *want, struct secret *out,
-                          struct error *err)
-{
-    struct error why;
-    AUTO_CLOSE int folder = install_open_folder(m->ssl_fd, want->id, &why);
-    int rc = folder < 0 ? FILE_MISSING : file_read(folder, "cert.pem", 0, out, NULL, &why);
-    if (rc == FILE_CHANGED || rc == E_TEMPORARY) /* without it, an older certificate would pass */
-        return error_set(err, E_TEMPORARY, "what is installed cannot be read: %s", why.text);
-    if (rc)
-        out->len = 0;
-    return 0;
-}
-
 int mailhost_judge(struct mailhost *m, const struct want *want, bool as_successor, const void *bundle,
                    size_t len, struct judge_verdict *out, struct error *err)
 {
     AUTO_SECRET struct secret installed = SECRET(SECRET_MAX);
     int rc = mailhost_load_trust(m, err);
     if (!rc && as_successor)
-        rc = read_installed(m, want, &installed, err);
+        rc = mailcow_read_installed(m->ssl_fd, want->id, "cert.pem", &installed, err);
     if (rc < 0)
         return rc;
     struct judge_policy policy = {

@@ -190,7 +190,6 @@ static int decide_chosen(struct mailhost *host, struct pair *p, bool force, stru
 int pair_open(struct mailhost *host, struct pair *p, bool force, const struct progress *progress,
               struct error *err)
 {
-    mailcow_look(host->ssl_fd, p->want);
     memcpy(p->expected, p->want->installed, sizeof p->expected);
     int rc = store_read_record(host->store, p->want->id, &p->record, err);
     if (rc < 0)
@@ -215,12 +214,11 @@ static int adopt(struct mailhost *host, struct pair *p, struct error *err)
     struct error ignored;
     secret_init(&v.chain, SECRET_MAX);
     secret_init(&v.key, SECRET_MAX);
-    AUTO_CLOSE int folder = install_open_folder(host->ssl_fd, p->want->id, err);
-    int rc = folder < 0 ? err->code : file_read(folder, "cert.pem", 0, &v.chain, NULL, err);
+    int rc = mailcow_read_installed(host->ssl_fd, p->want->id, "cert.pem", &v.chain, err);
     if (!rc)
-        rc = file_read(folder, "key.pem", 0, &v.key, NULL, err);
+        rc = mailcow_read_installed(host->ssl_fd, p->want->id, "key.pem", &v.key, err);
     if (rc) /* what can be read later is not given up */
-        return rc == E_TEMPORARY || rc == FILE_CHANGED ? E_TEMPORARY : 0;
+        return rc < 0 ? rc : 0;
     if (secret_append(&bundle, v.chain.data, v.chain.len) < 0 ||
         secret_append(&bundle, v.key.data, v.key.len) < 0)
         return error_memory(err);
@@ -315,7 +313,9 @@ static int write_pair(struct mailhost *host, struct pair *p, const struct progre
         rc = install_generation(&place, p->want->id, &g, err);
     if (rc < 0)
         return rc;
-    mailcow_look(host->ssl_fd, p->want);
+    memcpy(p->want->installed, g.fingerprint, sizeof p->want->installed);
+    p->want->not_before = g.not_before;
+    p->want->not_after = g.not_after;
     memcpy(p->expected, g.fingerprint, sizeof p->expected);
     progress_say(progress, "installed want=%s generation=%s us=%lld", p->want->id, g.id,
                  (long long)(clock_us() - start));
@@ -377,22 +377,26 @@ int pair_revert(struct mailhost *host, struct pair *p, const char *reason, const
                 struct error *err)
 {
     const struct record before = p->record;
+    const time_t now = time(NULL);
+    struct error why;
     p->is_reverted = true;
     outcome_worsen(&p->outcome, OUTCOME_ROLLED_BACK, "%s", reason);
-    /* The old pair matters more than that the new one is not tried again. */
-    if (store_quarantine(host->store, p->want->id, before.fingerprint, time(NULL), reason, err) < 0)
-        progress_say(progress, "warning want=%s: it cannot be quarantined: %s", p->want->id, err->text);
-    if (!before.previous[0])
-        return PAIR_NO_FOLDER;
-    int rc = put_back(host, p, progress, err);
+    /* The old pair matters more than that the new one is not tried again: that may fail, and then be done
+     * after it. */
+    bool quarantined =
+        store_quarantine(host->store, p->want->id, before.fingerprint, now, reason, &why) == 0;
+    int rc = before.previous[0] ? put_back(host, p, progress, err) : PAIR_NO_FOLDER;
+    if (!quarantined &&
+        store_quarantine(host->store, p->want->id, before.fingerprint, now, reason, &why) < 0)
+        progress_say(progress, "warning want=%s: it cannot be quarantined: %s", p->want->id, why.text);
     if (rc < 0) {
         p->is_stuck = true;
         p->record = before;
-        return rc;
+    } else if (rc == 0) {
+        progress_say(progress, "rolled-back want=%s generation=%s to=%s: %s", p->want->id, before.current,
+                     p->record.current, reason);
     }
-    progress_say(progress, "rolled-back want=%s generation=%s to=%s: %s", p->want->id, before.current,
-                 p->record.current, reason);
-    return 0;
+    return rc;
 }
 
 /* ---- the end ---- */

@@ -376,40 +376,51 @@ static void on_verified(void *ctx, const struct verify_result *v)
     tell(b->rollout, v);
 }
 
-/* Asks the endpoints of batch_new. once: a look, told to nobody. True when all serve what they should. */
-static bool ask(struct rollout *r, const char *service, bool only, bool once, struct verify_cell *cells)
+/* As verify_run. once: a look, told to nobody. */
+static int ask_batch(struct rollout *r, struct batch *b, bool once, struct error *err)
 {
-    struct error err = {0};
-    find_owners(r);
-    CLEANUP(batch_freep) struct batch *b = batch_new(r, service, only);
-    int rc = b ? 0 : error_memory(&err);
-    if (!rc && !b->endpoints.count && r->endpoints.count)
-        return true;
-    if (!rc && !b->endpoints.count)
-        rc = error_set(&err, E_FAILED,
-                       "no endpoint to verify: mailcow publishes no port; set endpoints in [verify]");
-    if (!rc && !b->count)
-        rc = error_set(&err, E_FAILED, "nothing is installed yet");
-    struct verify_opts opts = {
+    if (!b->endpoints.count)
+        return error_set(err, E_FAILED,
+                         "no endpoint to verify: mailcow publishes no port; set endpoints in [verify]");
+    if (!b->count)
+        return error_set(err, E_FAILED, "nothing is installed yet");
+    const struct verify_opts opts = {
+        .endpoints = &b->endpoints,
+        .expectations = b->expectations,
+        .expectation_count = b->count,
+        .out_cells = b->cells,
         .timeout_ms = (int)r->host->conf->verify_timeout * 1000,
         .once = once,
         .applies = applies,
         .on_result = once ? NULL : on_verified,
         .ctx = b,
     };
-    if (!rc) {
-        opts.endpoints = &b->endpoints;
-        opts.expectations = b->expectations;
-        opts.expectation_count = b->count;
-        opts.out_cells = b->cells;
-        rc = verify_run(&opts, b->results, &err);
-    }
-    if (rc < 0) {
-        if (!once)
-            outcome_worsen(&r->outcome, outcome_of_error(&err), "verify: %s", err.text);
-        return false;
-    }
-    take_cells(r, b, cells);
+    return verify_run(&opts, b->results, err);
+}
+
+/* Asks the endpoints of batch_new. 0: all serve what they should; 1: not all; or an error: they were not
+ * asked, and cells are as before. */
+static int ask_endpoints(struct rollout *r, const char *service, bool only, bool once,
+                         struct verify_cell *cells, struct error *err)
+{
+    find_owners(r);
+    CLEANUP(batch_freep) struct batch *b = batch_new(r, service, only);
+    if (!b)
+        return error_memory(err);
+    if (!b->endpoints.count && r->endpoints.count)
+        return 0;
+    int rc = ask_batch(r, b, once, err);
+    if (rc >= 0)
+        take_cells(r, b, cells);
+    return rc;
+}
+
+static bool ask(struct rollout *r, const char *service, bool only, bool once, struct verify_cell *cells)
+{
+    struct error err;
+    int rc = ask_endpoints(r, service, only, once, cells, &err);
+    if (rc < 0 && !once)
+        outcome_worsen(&r->outcome, outcome_of_error(&err), "verify: %s", err.text);
     return rc == 0;
 }
 
@@ -423,9 +434,9 @@ static const struct verify_cell *row_of(const struct rollout *r, const struct ve
 
 void rollout_look_before(struct rollout *r)
 {
-    ask(r, NULL, true, true, r->before);
+    struct error ignored; /* with nothing installed, nothing can break */
+    r->has_before = ask_endpoints(r, NULL, true, true, r->before, &ignored) >= 0;
     rollout_login_before(r->login, primary_expected(r));
-    r->has_before = true;
 }
 
 /* What is stable over a crash: protocol and container, or address; with the space that follows it. */

@@ -5,7 +5,7 @@ import pytest
 
 from tests.lab.lab import DEPLOY_STATE
 from tests.lab.mailcow import SSL
-from tests.torture import deployer, powercut, pusher
+from tests.torture import deployer, powercut, pusher, scenario
 from tests.torture.deployer import SESSION, lie, rule
 
 
@@ -41,6 +41,17 @@ def test_an_error_that_passes_costs_the_recovery_no_pair(installed_lab, name):
                     p["path"].endswith(f"/{name}"))
         outcome = torture.run("it cannot be read once", crash, [rule(read, "error", errno.EIO)])
     assert outcome.reached and not outcome.problems
+
+
+def test_an_error_that_passes_costs_no_rollback(installed_lab):
+    with deployer.Torture(installed_lab, scenario.Rollback) as torture:
+        opened = [p for p in torture.calls() if p["name"] in ("flock", "openat")]
+        begun = next(i for i, p in enumerate(opened) if p["name"] == "flock")
+        known = next(i for i, p in enumerate(opened) if i > begun and p["path"].endswith("/record.json"))
+        look = next(p for p in reversed(opened[begun:known]) if p["path"] == f"{SSL}/cert.pem")
+        outcome = torture.run("what is installed cannot be read once", [rule(look, "error", errno.EIO)])
+        assert outcome.reached and not outcome.problems
+        assert "what is installed for primary cannot be read: cert.pem: open: Input/output error" in torture.heard
 
 
 # What the product does for its safety is taken out: it must be missed.

@@ -4,6 +4,8 @@
 #include "common/cert.h"
 #include "deployer/mailcow.h"
 
+#include <sys/resource.h>
+
 #define HOST "MAILCOW_HOSTNAME=mail.example.org\n"
 
 static int read_conf(const struct directory *d, const char *text, struct mailcow *out, struct error *err)
@@ -271,18 +273,51 @@ static void looks_at_what_is_installed(void **state)
     EVP_PKEY_free(key);
     assert_int_equal(cert_parse(pem, strlen(pem), CERT_KEY_IGNORED, &c, &err), 0);
     write_text(d, "cert.pem", pem);
-    mailcow_look(d->fd, &want);
+    assert_int_equal(mailcow_look(d->fd, &want, &err), 0);
     assert_string_equal(want.installed, cert_info(c)->fingerprint);
     assert_int_equal(want.not_after, cert_info(c)->not_after);
     write_text(d, "cert.pem", "nonsense");
-    mailcow_look(d->fd, &want);
+    assert_int_equal(mailcow_look(d->fd, &want, &err), 0);
     assert_string_equal(want.installed, "");
     assert_int_equal(want.not_after, 0);
     write_text(d, "other.pem", pem);
     assert_int_equal(unlinkat(d->fd, "cert.pem", 0), 0);
     assert_int_equal(symlinkat("other.pem", d->fd, "cert.pem"), 0);
-    mailcow_look(d->fd, &want);
+    assert_int_equal(mailcow_look(d->fd, &want, &err), 0);
     assert_string_equal(want.installed, "");
+}
+
+static void leave_descriptors(rlim_t left)
+{
+    int next = dup(STDIN_FILENO);
+    const struct rlimit limit = {.rlim_cur = (rlim_t)next + left, .rlim_max = 4096};
+    close(next);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void tells_what_cannot_be_read_from_what_is_not_there(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_SECRET struct secret out = SECRET(10);
+    struct want want = {.id = WANT_PRIMARY, .installed = "x"};
+    struct error err;
+    assert_int_equal(mailcow_read_installed(d->fd, "primary", "cert.pem", &out, &err), MAILCOW_NOTHING);
+    assert_int_equal(mailcow_read_installed(d->fd, "shop", "cert.pem", &out, &err), MAILCOW_NOTHING);
+    write_text(d, "shop", "no folder");
+    assert_int_equal(mailcow_read_installed(d->fd, "shop", "cert.pem", &out, &err), MAILCOW_NOTHING);
+    write_text(d, "cert.pem", "01234567890");
+    assert_int_equal(mailcow_read_installed(d->fd, "primary", "cert.pem", &out, &err), MAILCOW_NOTHING);
+    write_text(d, "cert.pem", "0123456789");
+    for (rlim_t left = 0; left < 2; left++) {
+        leave_descriptors(left);
+        assert_int_equal(mailcow_read_installed(d->fd, "primary", "cert.pem", &out, &err), E_TEMPORARY);
+        assert_int_equal(mailcow_look(d->fd, &want, &err), E_TEMPORARY);
+        leave_descriptors(1000);
+        assert_non_null(strstr(err.text, "what is installed for primary cannot be read: "));
+        assert_string_equal(want.installed, "");
+    }
+    assert_int_equal(mailcow_read_installed(d->fd, "primary", "cert.pem", &out, &err), 0);
+    assert_int_equal(out.len, 10);
 }
 
 static void wants_the_host_name_and_what_is_required(void **state)
@@ -411,6 +446,7 @@ static void knows_whether_any_folder_holds_a_leaf(void **state)
 {
     const struct directory *d = *state;
     struct want want = {.id = "x"};
+    struct error err;
     char pem[4096];
     EVP_PKEY *key = make_key();
     cert_pem(&(struct cert_spec){.names = "DNS:a.org", .from = -10 * DAY, .until = 10 * DAY}, key, pem,
@@ -419,7 +455,7 @@ static void knows_whether_any_folder_holds_a_leaf(void **state)
     make_sni(d, "x", "no_name");
     make_sni(d, "y", "a.org");
     write_text(d, "x/cert.pem", pem);
-    mailcow_look(d->fd, &want);
+    assert_int_equal(mailcow_look(d->fd, &want, &err), 0);
     assert_true(mailcow_holds(d->fd, want.installed));
     assert_int_equal(renameat(d->fd, "x/cert.pem", d->fd, "cert.pem"), 0);
     assert_true(mailcow_holds(d->fd, want.installed));
@@ -431,23 +467,24 @@ static void looks_into_the_folder_of_the_want(void **state)
 {
     const struct directory *d = *state;
     struct want want = {.id = "x"};
+    struct error err;
     char pem[4096];
     EVP_PKEY *key = make_key();
     cert_pem(&(struct cert_spec){.names = "DNS:a.org", .from = -10 * DAY, .until = 10 * DAY}, key, pem,
              sizeof pem);
     EVP_PKEY_free(key);
     write_text(d, "cert.pem", pem);
-    mailcow_look(d->fd, &want);
+    assert_int_equal(mailcow_look(d->fd, &want, &err), 0);
     assert_string_equal(want.installed, "");
     make_folder(d, "x");
-    mailcow_look(d->fd, &want);
+    assert_int_equal(mailcow_look(d->fd, &want, &err), 0);
     assert_string_equal(want.installed, "");
     write_text(d, "x/cert.pem", pem);
-    mailcow_look(d->fd, &want);
+    assert_int_equal(mailcow_look(d->fd, &want, &err), 0);
     assert_int_equal(strlen(want.installed), 64);
     assert_int_equal(renameat(d->fd, "x", d->fd, "y"), 0);
     assert_int_equal(symlinkat("y", d->fd, "x"), 0);
-    mailcow_look(d->fd, &want);
+    assert_int_equal(mailcow_look(d->fd, &want, &err), 0);
     assert_string_equal(want.installed, "");
 }
 
@@ -516,6 +553,7 @@ int main(void)
         WITH_DIRECTORY(names_a_file_that_is_missing_or_empty),
         WITH_DIRECTORY(opens_the_ssl_folder_and_no_link_to_one),
         WITH_DIRECTORY(looks_at_what_is_installed),
+        WITH_DIRECTORY(tells_what_cannot_be_read_from_what_is_not_there),
         WITH_DIRECTORY(wants_the_host_name_and_what_is_required),
         WITH_DIRECTORY(wants_a_certificate_for_each_folder),
         WITH_DIRECTORY(prefers_a_section_to_the_file),
