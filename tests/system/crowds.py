@@ -67,7 +67,7 @@ def timed(run) -> float:
 def push(lab: Lab) -> float:
     """Seconds that an honest push of a renewed certificate takes, from start to verdict."""
     lab.renew()
-    return timed(lambda: lab.push())
+    return timed(lab.push)
 
 
 def status(lab: Lab) -> float:
@@ -75,7 +75,7 @@ def status(lab: Lab) -> float:
 
 
 def reconcile(lab: Lab) -> float:
-    return timed(lambda: lab.deploy())
+    return timed(lab.deploy)
 
 
 def measure(lab: Lab, conduct: str, count: int, by_ssh: bool = False, runs: int = 5) -> dict[str, object]:

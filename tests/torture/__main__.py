@@ -97,8 +97,7 @@ class Rows(list):
 
 def run(names: Iterable[str], every: int, share: int, shares: int, rows: Rows) -> None:
     """One share of the parts: of those in SHARED so much of the points, of the others every so many-th."""
-    places = {name: place for place, name in enumerate(PARTS)}
-    if names := rows.lacking(name for name in names if name in SHARED or places[name] % shares == share):
+    if names := rows.lacking(name for name in names if name in SHARED or list(PARTS).index(name) % shares == share):
         with Lab() as lab:
             lab.install()
             for name in names:
@@ -120,7 +119,8 @@ def run_shares(names: list[str], every: int, shares: int, resume: bool, rows: Ro
             process.terminate()
         for process in processes:
             process.wait()
-    counted = {name: [row for file in files for row in Rows(file, resume=True) if row["part"] == name] for name in names}
+    kept = [row for file in files for row in Rows(file, resume=True)]
+    counted = {name: [row for row in kept if row["part"] == name] for name in names}
     if unfinished := [name for name in names if len(counted[name]) < (shares if name in SHARED else 1)]:
         raise RuntimeError(f"not to its end came {' '.join(unfinished)}; --resume goes on")
     for name in names:
@@ -151,10 +151,10 @@ def main() -> int:
         parser.error(f"no such part: {' '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows = Rows(options.json, options.resume)
-    todo = rows.lacking(options.parts or PARTS)
+    names = options.parts or PARTS
     if options.labs > 1:
-        run_shares([name for name in todo if name not in TIMED], options.every, options.labs, options.resume, rows)
-    run(rows.lacking(todo), options.every, *map(int, options.share.split("/")), rows)
+        run_shares([name for name in rows.lacking(names) if name not in TIMED], options.every, options.labs, options.resume, rows)
+    run(names, options.every, *map(int, options.share.split("/")), rows)
     if options.page:
         table.write(sorted(rows, key=lambda row: list(PARTS).index(row["part"])))
     for row in rows:

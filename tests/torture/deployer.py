@@ -21,7 +21,7 @@ from tests.system.checks import sessions
 
 from . import process
 from .outcome import NEW, TORN, Outcome
-from .scenario import Change, Primary
+from .scenario import STEPS, Change, Primary
 from .tracer import Tracer
 from .wire import Wire
 
@@ -34,7 +34,6 @@ CHANGING = {"write", "pwrite64", "fsync", "fdatasync", "renameat", "renameat2", 
 READING = {"read", "close", "flock", "getdents64", "newfstatat", "statx", "faccessat2", "faccessat"}
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EINTR)
 SHORT = {"write", "pwrite64"}
-STEPS = 8  # where not every call is tried: one in so many, beside those that change the disk
 
 
 def name_of(point: dict, action: str) -> str:
@@ -259,9 +258,17 @@ def is_idle(lab: Lab) -> bool:
 Point = tuple[str, list[dict], list[dict] | None]
 
 
-def tried(calls: list[dict], steps: int) -> list[dict]:
-    """The calls at which a kill is tried: those that change what is on the disk, and of the others one in so many steps."""
-    return [point for number, point in enumerate(calls) if number % steps == 0 or (point["name"] in CHANGING and is_on_disk(point))]
+def is_on_disk(point: dict) -> bool:
+    return point["path"].startswith((DEPLOY_STATE, *TREES))
+
+
+def is_change(point: dict) -> bool:
+    return point["name"] in CHANGING and is_on_disk(point)
+
+
+def tried(calls: Iterable[dict], steps: int, always: Callable[[dict], bool] = is_change) -> list[dict]:
+    """The calls at which a kill is tried: those that are always, and of the others one in so many steps."""
+    return [point for number, point in enumerate(calls) if number % steps == 0 or always(point)]
 
 
 def kills(torture: Torture) -> Iterator[Point]:
@@ -275,10 +282,6 @@ def lone_kills(torture: Torture) -> Iterator[Point]:
     calls = torture.calls()
     for point in tried([p for p in calls if p["role"] == SESSION], STEPS) + [p for p in calls if p["role"] != SESSION]:
         yield name_of(point, "kill alone"), [rule(point, "kill")], None
-
-
-def is_on_disk(point: dict) -> bool:
-    return point["path"].startswith((DEPLOY_STATE, *TREES))
 
 
 def failures(calls: Iterable[dict], each: bool, first: int = 0) -> Iterator[tuple[dict, str, dict]]:

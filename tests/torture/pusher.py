@@ -15,8 +15,9 @@ from tests.lab.lab import ETC, LETSENCRYPT, PUSH, PUSH_STATE, Lab
 from tests.lab.pki import Bundle
 
 from . import process
-from .deployer import STEPS, Point, failures, rule
+from .deployer import Point, failures, rule, tried
 from .outcome import NEW, OLD, TORN, Outcome
+from .scenario import STEPS
 from .tracer import Tracer
 from .wire import Wire
 
@@ -123,9 +124,8 @@ class Torture:
 
 def kills(torture: Torture) -> Iterator[Point]:
     """The pusher and its SSH child die at a call of either: each of those that concern the files, and some of the others."""
-    for number, point in enumerate(torture.calls()):
-        if number % STEPS == 0 or is_on_disk(point):
-            yield name_of(point, "kill"), [rule(point, "kill-all")], None
+    for point in tried(torture.calls(), STEPS, is_on_disk):
+        yield name_of(point, "kill"), [rule(point, "kill-all")], None
 
 
 def lone_kills(torture: Torture) -> Iterator[Point]:

@@ -19,6 +19,7 @@ from .outcome import NEW, OLD, TORN
 
 Files = dict[str, str | None]  # path below the SSL folder -> content, None when it is not there
 RECONCILE = HELLO + b"RECONCILE\n"
+STEPS = 8  # where not every call is tried: one in so many, beside those that change the disk
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class First(Primary):
     """The same where nothing was ever deployed: what is installed is somebody else's, and there is no state."""
     name = "first"
     primes = 0
-    steps = 8
+    steps = STEPS
 
     def change(self) -> Change:
         if self.lab.deployer:
@@ -209,7 +210,7 @@ class SniAddition(Sni):
     """The folder comes."""
     name = "sni-addition"
     primes = 1
-    steps = 8
+    steps = STEPS
 
     def change(self) -> Change:
         if self.folder:

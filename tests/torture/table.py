@@ -11,8 +11,8 @@ from tests.fuzz.__main__ import load as load_figures
 from tests.lab.make import REPOSITORY
 from tests.system.crowds import CONDUCTS
 
-from .deployer import ERRORS, STEPS
-from .scenario import Primary, Restart, SniRenewal
+from .deployer import ERRORS
+from .scenario import STEPS, Primary, Restart, SniRenewal
 
 PAGE = REPOSITORY / "docs/reliability.md"
 KINDS = {
@@ -40,9 +40,10 @@ def crashes(rows: list[dict]) -> str:
     return ("## Crashes, failing calls, power cuts, cut streams\n\nAfter each point and one restart: which pair is installed, and is "
             "it one? Does anything of ours lie about in mailcow's tree? Is the new one served after one more pass? (After a rollback: the "
             "old one.)\n\n"
-            f"Of {Primary.name} and {SniRenewal.name} every system call is a point, and every call that opens or changes a file fails with each "
-            f"of {', '.join(errno.errorcode[number] for number in ERRORS)}. Of the others every call that changes the disk is one, and one in "
-            f"{STEPS} of the rest (one in {Restart.steps} of what takes long), and every call on a file fails with one of these, in turn.\n\n" +
+            f"In {Primary.name} and {SniRenewal.name} all are killed at every system call, and every call that opens or changes a file fails with "
+            f"each of {', '.join(errno.errorcode[number] for number in ERRORS)}. In the others, and where one process or the recovery dies, it is "
+            f"every call that changes the disk and one in {STEPS} of the rest (one in {Restart.steps} of what takes long), and every call on a "
+            "file fails with one of these, in turn.\n\n" +
             table(("deployment", "what happens", "points", "of all", "old pair", "new pair", "torn", "strays", "not finished"),
                   ((row["scenario"], KINDS[row["kind"]], row["points"], "all" if row["every"] == 1 else f"one in {row['every']}",
                     row["old"], row["new"], row["torn"], row["strays"], row["not_finished"]) for row in rows if "points" in row)))
