@@ -128,6 +128,28 @@ static int open_want(struct store *s, const char *want, bool make, struct error 
     return file_open_dir(s->wants_fd, want, make, 0700, err);
 }
 
+static int only_generations(const struct dirent *entry)
+{
+    return is_generation(entry->d_name);
+}
+
+/* Calls visit for each generation, the oldest first, until it returns other than 0. */
+static int each_generation(int want_fd, int (*visit)(void *ctx, int want_fd, const char *id, int left),
+                           void *ctx, struct error *err)
+{
+    struct dirent **entries = NULL;
+    int rc = 0, count = scandirat(want_fd, ".", &entries, only_generations, alphasort);
+    if (count < 0)
+        return error_errno(err, "generations", "read");
+    for (int i = 0; i < count; i++) {
+        if (!rc)
+            rc = visit(ctx, want_fd, entries[i]->d_name, count - i);
+        free(entries[i]);
+    }
+    free(entries);
+    return rc;
+}
+
 static int write_generation(int dirfd, const struct judge_verdict *v, struct error *err)
 {
     json_auto_t *meta = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "fingerprint", v->fingerprint, "spki",
@@ -141,26 +163,32 @@ static int write_generation(int dirfd, const struct judge_verdict *v, struct err
     return rc ? rc : write_json(dirfd, "meta.json", meta, err); /* which syncs the directory */
 }
 
-/* A generation is whole once it has its name: it is written as "new" and renamed. One that has the name
- * already holds the same. */
-static void name_generation(const char *fingerprint, time_t now, char *out_id)
+#define NAME_TIME "%Y%m%dT%H%M%SZ"
+
+static int note_newest(void *ctx, int want_fd, const char *id, int left)
 {
-    struct tm tm;
-    size_t n = strftime(out_id, STORE_GENERATION_SIZE, "%Y%m%dT%H%M%SZ-", gmtime_r(&now, &tm));
-    snprintf(out_id + n, STORE_GENERATION_SIZE - n, "%.12s", fingerprint);
+    (void)want_fd;
+    struct tm tm = {0};
+    if (left == 1 && strptime(id, NAME_TIME, &tm))
+        *(time_t *)ctx = timegm(&tm);
+    return 0;
 }
 
-/* Gives the new generation a name that no other has: the time in it is moved on until it is free. */
+/* A generation is whole once it has its name: it is written as "new" and renamed. Their names are their
+ * order: one of the same second as the newest, or of a clock that was set back, is named a second after it.
+ */
 static int publish_generation(int want_fd, const char *fingerprint, time_t now, char *out_id,
                               struct error *err)
 {
-    for (int i = 0; i < 60; i++) {
-        name_generation(fingerprint, now + i, out_id);
-        if (faccessat(want_fd, out_id, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-            continue;
-        return renameat(want_fd, "new", want_fd, out_id) < 0 ? error_errno(err, out_id, "rename") : 0;
-    }
-    return error_set(err, E_TEMPORARY, "too many generations within one minute");
+    time_t newest = 0;
+    struct tm tm;
+    int rc = each_generation(want_fd, note_newest, &newest, err);
+    if (rc)
+        return rc;
+    now = now > newest ? now : newest + 1;
+    size_t n = strftime(out_id, STORE_GENERATION_SIZE, NAME_TIME "-", gmtime_r(&now, &tm));
+    snprintf(out_id + n, STORE_GENERATION_SIZE - n, "%.12s", fingerprint);
+    return renameat(want_fd, "new", want_fd, out_id) < 0 ? error_errno(err, out_id, "rename") : 0;
 }
 
 int store_stage(struct store *s, const char *want, const struct judge_verdict *verdict, time_t now,
@@ -226,26 +254,6 @@ int store_load(struct store *s, const char *want, const char *id, struct generat
     return 0;
 }
 
-static int only_generations(const struct dirent *entry)
-{
-    return is_generation(entry->d_name);
-}
-
-/* Calls visit for each generation, the oldest first, until it returns other than 0. */
-static int each_generation(int want_fd, int (*visit)(void *ctx, int want_fd, const char *id, int left),
-                           void *ctx)
-{
-    struct dirent **entries = NULL;
-    int rc = 0, count = scandirat(want_fd, ".", &entries, only_generations, alphasort);
-    for (int i = 0; i < count; i++) {
-        if (!rc)
-            rc = visit(ctx, want_fd, entries[i]->d_name, count - i);
-        free(entries[i]);
-    }
-    free(entries);
-    return rc;
-}
-
 struct pruning {
     struct record record;
     size_t kept;
@@ -266,7 +274,7 @@ int store_prune(struct store *s, const char *want, size_t kept, struct error *er
     if (rc < 0)
         return rc;
     AUTO_CLOSE int fd = open_want(s, want, false, err);
-    return fd < 0 ? err->code : each_generation(fd, prune_one, &pruning);
+    return fd < 0 ? err->code : each_generation(fd, prune_one, &pruning, err);
 }
 
 struct listing {
@@ -301,7 +309,7 @@ int store_list(struct store *s, const char *want, struct generation_meta **out, 
 {
     struct listing listing = {.err = err};
     AUTO_CLOSE int fd = open_want(s, want, true, err);
-    int rc = fd < 0 ? err->code : each_generation(fd, list_one, &listing);
+    int rc = fd < 0 ? err->code : each_generation(fd, list_one, &listing, err);
     *out = listing.list;
     *out_count = listing.count;
     return rc;

@@ -37,15 +37,20 @@ static void make_verdict(struct judge_verdict *v, const char *fingerprint)
     assert_int_equal(secret_append(&v->key, "the key\n", 8), 0);
 }
 
-/* Stages a generation at START + seconds. */
-static void stage(struct store *s, const char *want, int seconds, char *id)
+/* Stages a generation of the leaf at START + seconds. */
+static void stage_leaf(struct store *s, const char *want, const char *fingerprint, int seconds, char *id)
 {
     AUTO_VERDICT struct judge_verdict v;
     struct error err = {.text = ""};
-    make_verdict(&v, FINGERPRINT);
+    make_verdict(&v, fingerprint);
     int rc = store_stage(s, want, &v, START + seconds, id, &err);
     assert_string_equal(err.text, "");
     assert_int_equal(rc, 0);
+}
+
+static void stage(struct store *s, const char *want, int seconds, char *id)
+{
+    stage_leaf(s, want, FINGERPRINT, seconds, id);
 }
 
 static unsigned mode_of(const struct directory *d, const char *name)
@@ -162,18 +167,21 @@ static void test_stage_and_load(void **state)
                "\"issuer\": \"CN=\\\"quoted\\\" \\\\x0a\"");
 }
 
-/* The same leaf at the same second, with another chain perhaps: the time in its name is moved on. */
-static void test_stage_twice(void **state)
+/* Names are the order that generations came in, within one second and when the clock was set back as well. */
+static void test_staged_later_is_newer(void **state)
 {
     const struct directory *d = *state;
     AUTO_STORE struct store *s = opened(d);
-    char first[STORE_GENERATION_SIZE], second[STORE_GENERATION_SIZE];
-    stage(s, WANT_PRIMARY, 0, first);
-    stage(s, WANT_PRIMARY, 0, second);
-    assert_string_equal(first, "20261121T070200Z-0123456789ab");
-    assert_string_equal(second, "20261121T070201Z-0123456789ab");
+    char first[STORE_GENERATION_SIZE], again[STORE_GENERATION_SIZE], back[STORE_GENERATION_SIZE];
+    stage_leaf(s, WANT_PRIMARY, OTHER, 59, first);
+    stage_leaf(s, WANT_PRIMARY, FINGERPRINT, 59, again);
+    stage_leaf(s, WANT_PRIMARY, FINGERPRINT, -86400, back);
+    assert_string_equal(first, "20261121T070259Z-fedcba987654");
+    assert_string_equal(again, "20261121T070300Z-0123456789ab");
+    assert_string_equal(back, "20261121T070301Z-0123456789ab");
     assert_string_equal(listed(d, "state/wants/primary"),
-                        "20261121T070200Z-0123456789ab 20261121T070201Z-0123456789ab");
+                        "20261121T070259Z-fedcba987654 20261121T070300Z-0123456789ab "
+                        "20261121T070301Z-0123456789ab");
 }
 
 /* What a crash left of the last attempt does not get into the next. */
@@ -633,7 +641,7 @@ int main(void)
         WITH_DIRECTORY(test_open_of_another_is_refused),
         WITH_DIRECTORY(test_open_no_folder),
         WITH_DIRECTORY(test_stage_and_load),
-        WITH_DIRECTORY(test_stage_twice),
+        WITH_DIRECTORY(test_staged_later_is_newer),
         WITH_DIRECTORY(test_stage_after_a_crash),
         WITH_DIRECTORY(test_ids),
         WITH_DIRECTORY(test_damaged_generation),
