@@ -433,8 +433,10 @@ def test_sshd_killed(sshd):
     process = sshd.popen()
     assert process.stdout.readline() == b"ready\n"
     [monitor] = children(sshd.pid)
-    for pid in [*children(monitor), monitor]:
-        os.kill(pid, signal.SIGKILL)
+    processes = [*children(monitor), monitor]
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: each ends by itself when the other is gone
+        for pid in processes:
+            os.kill(pid, number)
     result = finish(process)
     assert result.code == TEMPORARY and "session: connection lost" in result.error, result.stderr
 
