@@ -26,10 +26,7 @@ int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome
         alarm_judge_pass(book, conf, "", p->want->id, result_of(&p->outcome), p->outcome.detail);
     }
     alarm_book_settle(book);
-    rc = keep ? alarm_book_write(book, store_folder(host->store), err) : 0;
-    if (rc < 0)
-        return rc;
     *out = book;
     book = NULL;
-    return 0;
+    return keep ? alarm_book_write(*out, store_folder(host->store), err) : 0;
 }

@@ -8,7 +8,8 @@
 #include "common/alarm.h"
 #include "deployer/deploy.h"
 
-/* The book as it is after this pass; keep: written to the state folder (alarm_is_kept). */
+/* The book as it is after this pass, the caller's to free. keep: written to the state folder (alarm_is_kept);
+ * there is a book, too, when that fails. */
 int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome *outcome, bool keep,
                         struct alarm_book **out, struct error *err);
 

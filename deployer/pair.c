@@ -110,20 +110,20 @@ static bool is_current(struct mailhost *host, const struct pair *p)
 /*
  * Whether the current generation may still take the place of what somebody else put there: it may have
  * expired, or be older. What was accepted and never installed is not forgotten silently. What was rolled back
- * is always replaced.
+ * is always replaced. 1, 0, or an error.
  */
-static bool may_replace(struct mailhost *host, struct pair *p, const struct generation *g,
-                        const struct progress *progress)
+static int may_replace(struct mailhost *host, struct pair *p, const struct generation *g,
+                       const struct progress *progress, struct error *err)
 {
     AUTO_VERDICT struct judge_verdict verdict = {0};
     char reason[STORE_REASON_SIZE];
-    struct error err;
-    if (store_is_quarantined(host->store, p->want->id, p->want->installed, reason, &err) == STORE_QUARANTINED)
-        return true;
-    if (judge_pair(host, p, true, &g->chain, &g->key, &verdict, &err) < 0)
-        return false;
-    if (verdict.reason == JUDGE_ACCEPTED)
-        return true;
+    int rc = store_is_quarantined(host->store, p->want->id, p->want->installed, reason, err);
+    if (!rc)
+        rc = judge_pair(host, p, true, &g->chain, &g->key, &verdict, err);
+    if (rc < 0)
+        return rc;
+    if (rc == STORE_QUARANTINED || verdict.reason == JUDGE_ACCEPTED)
+        return 1;
     progress_say(progress,
                  "kept want=%s: it was installed by somebody else, and generation %s is refused: %s",
                  p->want->id, g->id, verdict.why);
@@ -131,7 +131,7 @@ static bool may_replace(struct mailhost *host, struct pair *p, const struct gene
         outcome_worsen(&p->outcome, OUTCOME_FAILED,
                        "generation %s was accepted, but cannot be installed any more: %s", g->id,
                        verdict.why);
-    return false;
+    return 0;
 }
 
 /* What becomes of the current generation, where nothing new was accepted. */
@@ -148,7 +148,10 @@ static int decide_current(struct mailhost *host, struct pair *p, bool force, con
         p->writes = force;
         p->is_due = force || p->record.state == STORE_PENDING;
     } else {
-        p->writes = p->is_due = p->has_accepted || may_replace(host, p, &g, progress);
+        rc = p->has_accepted ? 1 : may_replace(host, p, &g, progress, err);
+        if (rc < 0)
+            return rc;
+        p->writes = p->is_due = rc;
     }
     if (p->is_due)
         memcpy(p->expected, g.fingerprint, sizeof p->expected);
@@ -160,10 +163,8 @@ static int admit(struct mailhost *host, struct pair *p, bool force, struct error
     int rc = judge_again(host, p, err);
     if (!rc && !force)
         rc = check_quarantine(host, p, err);
-    if (rc < 0) {
-        p->is_refused = p->record.state != STORE_PENDING;
+    if (rc < 0)
         return rc;
-    }
     p->stages = p->writes = p->is_due = true;
     return 0;
 }
@@ -179,16 +180,14 @@ static int decide_chosen(struct mailhost *host, struct pair *p, bool force, stru
     if (!rc && verdict.reason != JUDGE_ACCEPTED)
         rc = error_set(err, E_FAILED, "generation %s is refused: %s; --force installs it all the same",
                        p->chosen, verdict.why);
-    if (rc < 0) {
-        p->is_refused = true;
+    if (rc < 0)
         return rc;
-    }
     p->writes = p->is_due = true;
     return 0;
 }
 
-int pair_open(struct mailhost *host, struct pair *p, bool force, const struct progress *progress,
-              struct error *err)
+static int decide(struct mailhost *host, struct pair *p, bool force, const struct progress *progress,
+                  struct error *err)
 {
     memcpy(p->expected, p->want->installed, sizeof p->expected);
     int rc = store_read_record(host->store, p->want->id, &p->record, err);
@@ -201,6 +200,14 @@ int pair_open(struct mailhost *host, struct pair *p, bool force, const struct pr
     if (p->has_accepted && !is_current(host, p))
         return admit(host, p, force, err);
     return decide_current(host, p, force, progress, err);
+}
+
+int pair_open(struct mailhost *host, struct pair *p, bool force, const struct progress *progress,
+              struct error *err)
+{
+    int rc = decide(host, p, force, progress, err);
+    p->is_refused = rc < 0;
+    return rc;
 }
 
 /* ---- installing ---- */
@@ -240,8 +247,9 @@ static int remember_installed(struct mailhost *host, struct pair *p, struct erro
 {
     struct record *r = &p->record;
     char reason[STORE_REASON_SIZE];
-    if (store_is_quarantined(host->store, p->want->id, p->want->installed, reason, err) == STORE_QUARANTINED)
-        return 0;
+    int rc = store_is_quarantined(host->store, p->want->id, p->want->installed, reason, err);
+    if (rc)
+        return rc < 0 ? rc : 0;
     if (is_generation_installed(host, p, r->current)) {
         if (r->state == STORE_SERVED && (p->stages || p->chosen[0]))
             memcpy(r->previous, r->current, sizeof r->previous);
@@ -278,8 +286,6 @@ static int stage(struct mailhost *host, struct pair *p, const char *down_before,
     if (!rc)
         progress_say(progress, "staged want=%s generation=%s us=%lld", p->want->id, g.id,
                      (long long)(clock_us() - start));
-    else
-        p->is_refused = true;
     return rc;
 }
 
@@ -340,6 +346,8 @@ int pair_install(struct mailhost *host, struct pair *p, const char *down_before,
         rc = stage(host, p, down_before, progress, err);
     if (!rc && p->chosen[0])
         rc = go_back(host, p, down_before, err);
+    if (rc < 0)
+        p->is_refused = true;
     if (!rc && p->writes)
         rc = write_pair(host, p, progress, err);
     if (rc < 0)
@@ -383,11 +391,9 @@ int pair_revert(struct mailhost *host, struct pair *p, const char *reason, const
     outcome_worsen(&p->outcome, OUTCOME_ROLLED_BACK, "%s", reason);
     /* The old pair matters more than that the new one is not tried again: that may fail, and then be done
      * after it. */
-    bool quarantined =
-        store_quarantine(host->store, p->want->id, before.fingerprint, now, reason, &why) == 0;
+    bool quarantined = store_quarantine(host->store, p->want->id, before.fingerprint, now, reason, &why) == 0;
     int rc = before.previous[0] ? put_back(host, p, progress, err) : PAIR_NO_FOLDER;
-    if (!quarantined &&
-        store_quarantine(host->store, p->want->id, before.fingerprint, now, reason, &why) < 0)
+    if (!quarantined && store_quarantine(host->store, p->want->id, before.fingerprint, now, reason, &why) < 0)
         progress_say(progress, "warning want=%s: it cannot be quarantined: %s", p->want->id, why.text);
     if (rc < 0) {
         p->is_stuck = true;

@@ -47,7 +47,8 @@ int pair_put(struct mailhost *host, struct pair *p, const void *bundle, size_t l
 
 /*
  * Looks at what is there and decides what is to be done: sets stages, writes and is_due. force: also what is
- * quarantined, and what is installed already. An error is this want's own: nothing is to be done for it.
+ * quarantined, and what is installed already. An error is this want's own: nothing is to be done for it, and
+ * its record stays as it is.
  */
 int pair_open(struct mailhost *host, struct pair *p, bool force, const struct progress *progress,
               struct error *err);

@@ -78,7 +78,7 @@ static void report_state(const struct preflight_stack *stack, const struct docke
                     c->status);
         finding_remedy(out, "docker logs --tail 50 %s", c->name);
     } else if (has_state(c, "removing") ||
-               (has_state(c, "created") && stack->now - c->created < YOUNG_SECONDS)) {
+               (has_state(c, "created") && labs(stack->now - c->created) < YOUNG_SECONDS)) {
         finding_add(out, FINDING_LATER, "container-changing", NULL, "%s is %s at this moment", c->name,
                     has_state(c, "created") ? "being made" : "being removed");
         finding_remedy(out, "wait until it runs; the next pass goes on by itself");

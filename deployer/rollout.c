@@ -722,16 +722,15 @@ static bool climb(struct rollout *r, const char *service, bool all)
     return good && (!any || !find_broken(r, true));
 }
 
-/* What was seen is to be understood by how the containers are now. */
+/* What was seen is to be understood by how the containers are now: without it a later deployment decides. */
 static bool look_at_containers(struct rollout *r)
 {
     struct error err = {0};
-    int rc = list_containers(r, &err);
-    if (rc == E_TEMPORARY) {
-        r->is_engine_lost = true;
-        outcome_worsen(&r->outcome, OUTCOME_PENDING, "%s", err.text);
-    }
-    return rc == 0;
+    if (list_containers(r, &err) == 0)
+        return true;
+    r->is_engine_lost = true;
+    outcome_worsen(&r->outcome, OUTCOME_PENDING, "%s", err.text);
+    return false;
 }
 
 /* Services that take no command are restarted without waiting for them to show the old leaf. */

@@ -54,7 +54,10 @@ void rollout_login_free(struct rollout_login *l)
 
 /* ---- one try ---- */
 
-/* The key of the installed leaf, if it is the expected one. */
+/* The key of the installed leaf, if it is the expected one. 0, OTHER_LEAF, or an error. */
+enum {
+    OTHER_LEAF = 1
+};
 static int find_key(const struct rollout_login *l, const char *fingerprint, char *out, struct error *err)
 {
     AUTO_SECRET struct secret pem = SECRET(SECRET_MAX);
@@ -64,8 +67,10 @@ static int find_key(const struct rollout_login *l, const char *fingerprint, char
         rc = cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &c, err);
     if (rc)
         return E_FAILED;
-    if (strcmp(cert_info(c)->fingerprint, fingerprint) != 0)
-        return error_set(err, E_FAILED, "cert.pem is not what is to be served");
+    if (strcmp(cert_info(c)->fingerprint, fingerprint) != 0) {
+        error_set(err, E_FAILED, "cert.pem is not what is to be served");
+        return OTHER_LEAF;
+    }
     strcpy(out, cert_info(c)->spki);
     return 0;
 }
@@ -85,8 +90,8 @@ static void tell(void *ctx, const struct login_result *r)
 }
 
 /* At the endpoints that are asked, as long as timeout_ms. No results when nothing could be tried: that is
- * told. */
-static void attempt(struct rollout_login *l, const char *fingerprint, int timeout_ms)
+ * told, and is an error when the next try may be better. */
+static int attempt(struct rollout_login *l, const char *fingerprint, int timeout_ms)
 {
     char spki[65];
     struct error err;
@@ -102,8 +107,9 @@ static void attempt(struct rollout_login *l, const char *fingerprint, int timeou
     int rc = find_key(l, fingerprint, spki, &err);
     if (!rc)
         rc = login_run(&opts, l->results, &l->result_count, &err);
-    if (rc < 0)
+    if (rc)
         progress_say(l->progress, "warning: nobody logs in: %s", err.text);
+    return rc < 0 ? rc : 0;
 }
 
 static size_t place_of(const struct rollout_login *l, const struct login_result *r)
@@ -192,15 +198,18 @@ bool rollout_login_broke(struct rollout_login *l, const char *fingerprint, char 
     if (!l)
         return false;
     int64_t deadline = clock_ms() + time_for_all(l);
+    bool broken = false;
     ask_all(l);
     for (;;) {
-        attempt(l, fingerprint, clock_left_ms(deadline));
-        if (!find_broken(l, text, size))
+        int rc = attempt(l, fingerprint, clock_left_ms(deadline));
+        broken = rc < 0 ? broken : find_broken(l, text, size);
+        if (!rc && !broken)
             return false;
-        if (clock_left_ms(deadline) <= PAUSE_MS) {
-            progress_say(l->progress, "login-broken: %s", text);
-            return true;
-        }
+        if (clock_left_ms(deadline) <= PAUSE_MS)
+            break;
         poll(NULL, 0, PAUSE_MS);
     }
+    if (broken)
+        progress_say(l->progress, "login-broken: %s", text);
+    return broken;
 }

@@ -189,18 +189,21 @@ static int write_alarms(struct session *s, int code, const struct alarm_book *al
 static int write_verdict(struct session *s, const struct deploy_outcome *out, struct error *err)
 {
     AUTO_ALARMS struct alarm_book *alarms = NULL;
+    struct outcome worst = out->worst;
     struct error why;
-    int code = code_of(out->worst.result), rc = 0;
+    if (s->is_pass && deploy_alarms_judge(s->host, out, s->keeps_alarms, &alarms, &why) < 0) {
+        report_event(s->report, EVENT_UNAVAILABLE, NULL, "alarms: %s", why.text);
+        outcome_worsen(&worst, OUTCOME_FAILED, "alarms: %s", why.text);
+    }
+    int code = code_of(worst.result), rc = 0;
     for (size_t i = 0; !rc && i < out->pair_count; i++)
         rc = write_pair(s, code, &out->pairs[i], err);
-    if (s->is_pass && deploy_alarms_judge(s->host, out, s->keeps_alarms, &alarms, &why) < 0)
-        report_event(s->report, EVENT_UNAVAILABLE, NULL, "alarms: %s", why.text);
     if (!rc && alarms)
         rc = write_alarms(s, code, alarms, err);
     return rc ? rc
               : wire_write_line(s->wire, err, "%d %s served=%zu endpoints=%zu%s%s", code,
-                                outcome_str(out->worst.result), out->served, out->endpoint_count,
-                                out->worst.detail[0] ? ": " : "", out->worst.detail);
+                                outcome_str(worst.result), out->served, out->endpoint_count,
+                                worst.detail[0] ? ": " : "", worst.detail);
 }
 
 static bool may_repeat(void *ctx)

@@ -480,6 +480,8 @@ int store_each_removed(struct store *s, int (*visit)(void *ctx, const char *want
 {
     struct dirent **entries = NULL;
     int rc = 0, count = scandirat(s->wants_fd, ".", &entries, only_wants, NULL);
+    if (count < 0)
+        return error_errno(err, "wants", "read");
     for (int i = 0; i < count; i++) {
         struct record record;
         if (!rc)

@@ -1,5 +1,6 @@
 """Runs in a host, by itself: a front of the Docker Engine that passes requests on, one for each connection, and does what
-its fault says with those whose request line matches. See engine.py."""
+its fault says with those whose request line matches, or with the n-th of them and those behind it. See engine.py."""
+import itertools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import threading
 import time
 
 OPTIONS = json.loads(sys.argv[1])
+NUMBERS = itertools.count(1)
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
@@ -128,7 +130,7 @@ def serve(peer: socket.socket) -> None:
             print(line, flush=True)
             if OPTIONS.get("newest"):
                 request = answer_as(peer, request, OPTIONS["newest"], OPTIONS["oldest"])
-            if request and OPTIONS["fault"] and re.search(OPTIONS["match"], line):
+            if request and OPTIONS["fault"] and re.search(OPTIONS["match"], line) and next(NUMBERS) >= OPTIONS.get("nth", 1):
                 FAULTS[OPTIONS["fault"]](peer)
             elif request:
                 pass_on(peer, request)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.lab.lab import DEPLOY_STATE, PUSH_STATE
-from tests.system.checks import (DONE, TEMPORARY, assert_deployed, deploy_record, generations, installed_fingerprint,
+from tests.system.checks import (DONE, FAILED, TEMPORARY, assert_deployed, deploy_record, generations, installed_fingerprint,
                                  recorded)
 from tests.system.protocol import HELLO, connect, greeted, put
 
@@ -121,3 +121,30 @@ def test_status_does_not_wait_for_a_pass(product):
         assert product.push("status", timeout=10).returncode == DONE
     finally:
         os.close(folder)
+
+
+@pytest.mark.parametrize("name, options", [("alarms.json", {}), (".alarms.json.tmp", {"env": {"MAILCOW_CERT_ALARMS": "keep"}})])
+def test_alarms_that_cannot_be_judged_or_kept_fail_the_pass(product, name, options):
+    """Its unit fails, and with it comes the mail: an alarm that nobody hears of is none."""
+    new = deployed(product)
+    path = product.mail.path(f"{DEPLOY_STATE}/{name}")
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    result = product.deploy(**options)
+    assert result.returncode == FAILED and f"alarms: {name}: " in result.stdout + result.stderr, result
+    path.rmdir()
+    assert product.deploy(**options).returncode == DONE
+    assert_deployed(product, new)
+
+
+def test_what_cannot_be_read_decides_nothing(product):
+    """Whether what somebody else installed was rolled back: it is neither kept nor replaced by a guess."""
+    new, theirs = deployed(product), product.issue(age=1)
+    product.mailcow.install(theirs)
+    product.mail.write(f"{WANT}/quarantine.json", "[", 0o600)
+    result = product.deploy()
+    assert result.returncode == FAILED and "quarantine.json:1: " in result.stdout + result.stderr, result
+    assert installed_fingerprint(product) == theirs.fingerprint and deploy_record(product)["state"] == "served"
+    product.mail.path(f"{WANT}/quarantine.json").unlink()
+    assert product.deploy().returncode == DONE
+    assert_deployed(product, new)

@@ -6,10 +6,12 @@ import subprocess
 
 import pytest
 
+from tests.lab.engine import Front
 from tests.lab.host import PYTHON, wait_for
 from tests.lab.lab import DEPLOY_STATE
 from tests.lab.wire import ENDPOINTS
-from tests.system.checks import DONE, FAILED, assert_deployed, deploy_record, generations, installed_fingerprint, sessions
+from tests.system.checks import (DONE, FAILED, TEMPORARY, assert_deployed, deploy_record, generations, installed_fingerprint,
+                                 sessions)
 from tests.system.protocol import HELLO, connect, put
 
 QUICK = {"verify": {"timeout": "8s"}}
@@ -158,6 +160,24 @@ def test_the_generation_before_is_what_is_gone_back_to(ecdsa_only):
     lab.renew(breaking(lab))
     assert lab.push().returncode == FAILED
     assert_old(lab, good)
+
+
+def test_what_cannot_be_looked_at_costs_no_rollback(ecdsa_only):
+    """The list by which what is not served is understood, and then the generation: a pass that can decide goes back."""
+    lab, bad = ecdsa_only, breaking(ecdsa_only)
+    lab.renew(bad)
+    with Front(lab.mail, "GET /v[0-9.]+/containers/json", "not_json", nth=2) as front:
+        restart(lab, QUICK | {"docker": {"host": front.host}})
+        assert lab.push().returncode == TEMPORARY
+    restart(lab)
+    current = lab.mail.path(f"{DEPLOY_STATE}/wants/primary/{deploy_record(lab)['current']}")
+    current.rename(current.with_name("elsewhere"))
+    assert lab.deploy().returncode == FAILED
+    assert installed_fingerprint(lab) == bad.fingerprint and deploy_record(lab)["state"] == "pending"
+    current.with_name("elsewhere").rename(current)
+    result = lab.deploy("--json")
+    assert json.loads(result.stdout)["results"][0]["result"] == "rolled-back", result
+    assert_old(lab, lab.old)
 
 
 def test_what_was_rolled_back_is_refused_until_it_is_forced(ecdsa_only):

@@ -4,8 +4,6 @@
 #include "common/cert.h"
 #include "deployer/mailcow.h"
 
-#include <sys/resource.h>
-
 #define HOST "MAILCOW_HOSTNAME=mail.example.org\n"
 
 static int read_conf(const struct directory *d, const char *text, struct mailcow *out, struct error *err)
@@ -285,14 +283,6 @@ static void looks_at_what_is_installed(void **state)
     assert_int_equal(symlinkat("other.pem", d->fd, "cert.pem"), 0);
     assert_int_equal(mailcow_look(d->fd, &want, &err), 0);
     assert_string_equal(want.installed, "");
-}
-
-static void leave_descriptors(rlim_t left)
-{
-    int next = dup(STDIN_FILENO);
-    const struct rlimit limit = {.rlim_cur = (rlim_t)next + left, .rlim_max = 4096};
-    close(next);
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 static void tells_what_cannot_be_read_from_what_is_not_there(void **state)

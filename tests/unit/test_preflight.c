@@ -157,6 +157,12 @@ static void waits_for_what_is_being_changed(void **state)
     with_nginx("created")->created = NOW - 599;
     look();
     found_one(FINDING_LATER, "container-changing", "is being made at this moment", "by itself");
+    with_nginx("created")->created = NOW + 599; /* by another clock */
+    look();
+    found_one(FINDING_LATER, "container-changing", "is being made at this moment", "by itself");
+    with_nginx("created")->created = NOW + 600; /* before a clock was set back */
+    look();
+    found_one(FINDING_WARN, "container-stopped", "is created", "docker start");
     with_nginx("created")->created = NOW - 600;
     look();
     found_one(FINDING_WARN, "container-stopped", "is created", "docker start");

@@ -24,10 +24,13 @@ static struct server servers[4];
 static size_t server_count;
 static char said[4000];
 static struct rollout_login *login;
+static const char *goes_at; /* cert.pem is gone once this was said */
 
 static void take_line(void *ctx, const char *text)
 {
     assert_ptr_equal(ctx, said);
+    if (goes_at && strstr(text, goes_at))
+        unlinkat(host.ssl_fd, "cert.pem", 0);
     size_t n = strlen(said);
     snprintf(said + n, sizeof said - n, "%s\n", text);
 }
@@ -53,6 +56,7 @@ static int setup(void **state)
     memset(&list, 0, sizeof list);
     server_count = 0;
     said[0] = '\0';
+    goes_at = NULL;
     return 0;
 }
 
@@ -150,6 +154,35 @@ static void what_worked_is_tried_again_and_then_broken(void **state)
     assert_int_equal(servers[1].tally->connections, 1);
 }
 
+static void what_was_refused_is_not_in_again_because_it_cannot_be_tried(void **state)
+{
+    char text[400];
+    (void)state;
+    serve_as("one", refuses);
+    begin();
+    rollout_login_recall(login, "smtps@one/login ");
+    goes_at = "not-logged-in";
+    assert_true(broke(text));
+    assert_has(text, "does not any more: refused: 535 not you");
+    assert_has(said, "warning: nobody logs in: cert.pem: ");
+    assert_int_equal(servers[0].tally->connections, 1);
+}
+
+/* An error that passes: it is tried until there is no time left. */
+static void what_cannot_be_tried_is_tried_again(void **state)
+{
+    const struct directory *d = *state;
+    char text[400];
+    serve_as("one", refuses);
+    begin();
+    rollout_login_recall(login, "smtps@one/login ");
+    assert_int_equal(unlinkat(d->fd, "cert.pem", 0), 0);
+    int64_t start = clock_ms();
+    assert_false(broke(text));
+    assert_true(clock_ms() - start >= 1000);
+    assert_int_equal(servers[0].tally->connections, 0);
+}
+
 static void what_is_not_known_does_not_break(void **state)
 {
     char text[400];
@@ -217,6 +250,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(only_what_worked_can_break),
         TEST(what_worked_is_tried_again_and_then_broken),
+        TEST(what_was_refused_is_not_in_again_because_it_cannot_be_tried),
+        TEST(what_cannot_be_tried_is_tried_again),
         TEST(what_is_not_known_does_not_break),
         TEST(notes_only_what_fits),
         TEST(tries_nothing_without_the_expected_leaf),

@@ -410,6 +410,24 @@ static void test_removed(void **state)
     assert_string_equal(seen, "b.example.org");
 }
 
+static void test_what_cannot_be_listed_is_not_nothing(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_STORE struct store *s = opened(d);
+    AUTO_FREE struct generation_meta *list = NULL;
+    struct error err;
+    char seen[300] = "", id[STORE_GENERATION_SIZE];
+    size_t count;
+    stage(s, WANT_PRIMARY, 0, id);
+    leave_descriptors(0);
+    int removed = store_each_removed(s, note_want, seen, &err);
+    leave_descriptors(1);
+    int listed_all = store_list(s, WANT_PRIMARY, &list, &count, &err);
+    leave_descriptors(1000);
+    assert_int_equal(removed, E_TEMPORARY);
+    assert_int_equal(listed_all, E_TEMPORARY);
+}
+
 /* ---- records ---- */
 
 static void test_record(void **state)
@@ -654,6 +672,7 @@ int main(void)
         WITH_DIRECTORY(test_quarantine_is_bounded),
         WITH_DIRECTORY(test_damaged_quarantine),
         WITH_DIRECTORY(test_removed),
+        WITH_DIRECTORY(test_what_cannot_be_listed_is_not_nothing),
         WITH_DIRECTORY(test_record),
         WITH_DIRECTORY(test_damaged_record),
         WITH_DIRECTORY(test_large_record),

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -115,6 +116,15 @@ static UNUSED void set_mode(const struct directory *d, const char *name, mode_t 
 static UNUSED void make_folder(const struct directory *d, const char *name)
 {
     assert_int_equal(mkdirat(d->fd, name, 0700), 0);
+}
+
+/* After so many further opens one fails with EMFILE; 1000 are enough for all. */
+static UNUSED void leave_descriptors(rlim_t left)
+{
+    int next = dup(STDIN_FILENO);
+    const struct rlimit limit = {.rlim_cur = (rlim_t)next + left, .rlim_max = 4096};
+    close(next);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 /* ---- what is printed ---- */
