@@ -73,6 +73,14 @@ int file_read(int dirfd, const char *path, int flags, struct secret *out, struct
     return 0;
 }
 
+bool file_is_there(int dirfd, const char *name, mode_t type, size_t max)
+{
+    struct stat st;
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno != ENOENT;
+    return (st.st_mode & S_IFMT) == type && (size_t)st.st_size <= max;
+}
+
 static int write_synced(int fd, const char *name, const void *bytes, size_t len, mode_t mode,
                         const struct file_owner *owner, struct error *err)
 {

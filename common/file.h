@@ -33,6 +33,10 @@ enum {
 int file_read(int dirfd, const char *path, int flags, struct secret *out, struct stat *out_stat,
               struct error *err);
 
+/* Whether name is of this type (S_IFREG, …) and no larger than max: what of it fails then cannot be done now.
+ * A name that cannot even be looked at counts as such, too; links are not followed. */
+bool file_is_there(int dirfd, const char *name, mode_t type, size_t max);
+
 struct file_owner {
     uid_t uid;
     gid_t gid;

@@ -160,12 +160,8 @@ int mailcow_read(const char *path, struct mailcow *out, struct error *err)
 {
     char file[PATH_MAX];
     struct variable v[] = {
-        {.key = "MAILCOW_HOSTNAME"},
-        {.key = "COMPOSE_PROJECT_NAME"},
-        {.key = "HTTPS_PORT"},
-        {.key = "ADDITIONAL_SERVER_NAMES"},
-        {.key = "NGINX_USE_PROXY_PROTOCOL"},
-        {.key = "SKIP_LETS_ENCRYPT"},
+        {.key = "MAILCOW_HOSTNAME"},        {.key = "COMPOSE_PROJECT_NAME"},     {.key = "HTTPS_PORT"},
+        {.key = "ADDITIONAL_SERVER_NAMES"}, {.key = "NGINX_USE_PROXY_PROTOCOL"}, {.key = "SKIP_LETS_ENCRYPT"},
     };
     AUTO_SECRET struct secret text = SECRET(CONF_BYTES); /* it holds mailcow's database passwords */
     snprintf(file, sizeof file, "%s/mailcow.conf", path);
@@ -210,15 +206,6 @@ int mailcow_open_ssl(const struct mailcow *m, struct error *err)
     return fd;
 }
 
-/* What is of another type, or larger, is nothing. */
-static bool is_there(int dirfd, const char *name, mode_t type, size_t max)
-{
-    struct stat st;
-    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno != ENOENT;
-    return (st.st_mode & S_IFMT) == type && (size_t)st.st_size <= max;
-}
-
 int mailcow_read_installed(int ssl_fd, const char *want, const char *name, struct secret *out,
                            struct error *err)
 {
@@ -228,7 +215,8 @@ int mailcow_read_installed(int ssl_fd, const char *want, const char *name, struc
     if (!rc)
         return 0;
     out->len = 0;
-    if (!(folder < 0 ? is_there(ssl_fd, path, S_IFDIR, SIZE_MAX) : is_there(folder, name, S_IFREG, out->max)))
+    if (!(folder < 0 ? file_is_there(ssl_fd, path, S_IFDIR, SIZE_MAX)
+                     : file_is_there(folder, name, S_IFREG, out->max)))
         return MAILCOW_NOTHING;
     return error_wrap(err, "what is installed for %s cannot be read", want);
 }
@@ -249,23 +237,22 @@ int mailcow_look(int ssl_fd, struct want *want, struct error *err)
     return 0;
 }
 
+static bool may_hold(int ssl_fd, const char *id, const char *fingerprint)
+{
+    struct want want = {.installed = ""};
+    struct error ignored;
+    snprintf(want.id, sizeof want.id, "%s", id);
+    return mailcow_look(ssl_fd, &want, &ignored) < 0 || strcmp(want.installed, fingerprint) == 0;
+}
+
 bool mailcow_holds(int ssl_fd, const char *fingerprint)
 {
     AUTO_SNI_FOLDERS struct sni_folders folders = {0};
-    struct want want = {.id = WANT_PRIMARY};
     struct error ignored;
-    mailcow_look(ssl_fd, &want, &ignored);
-    if (strcmp(want.installed, fingerprint) == 0)
-        return true;
-    if (sni_scan(ssl_fd, &folders, &ignored) < 0)
-        return false;
-    for (size_t i = 0; i < folders.count; i++) {
-        memcpy(want.id, folders.list[i].name, sizeof want.id);
-        mailcow_look(ssl_fd, &want, &ignored);
-        if (strcmp(want.installed, fingerprint) == 0)
-            return true;
-    }
-    return false;
+    bool holds = may_hold(ssl_fd, WANT_PRIMARY, fingerprint) || sni_scan(ssl_fd, &folders, &ignored) < 0;
+    for (size_t i = 0; !holds && i < folders.count; i++)
+        holds = may_hold(ssl_fd, folders.list[i].name, fingerprint);
+    return holds;
 }
 
 /* ---- the wants ---- */

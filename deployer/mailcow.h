@@ -44,8 +44,8 @@ int mailcow_open_ssl(const struct mailcow *m, struct error *err);
  * the services read and `ignore` does not name, in their order. ssl_fd: the open SSL folder.
  *
  * A folder that cannot be a want, or that asks for a name that another one asks for already, is left out and
- * told in problems: its certificate is nobody's to renew. A name of the primary may also be one of a folder
- * (mailcow's own ACME leaves such a folder): see mailcow_serves.
+ * told in problems: its certificate is nobody's to renew. One that cannot be read now is an error. A name of
+ * the primary may also be one of a folder (mailcow's own ACME leaves such a folder): see mailcow_serves.
  */
 int mailcow_wants(const struct mailcow *m, const struct deploy_conf *conf, int ssl_fd, struct want_list *out,
                   struct problems *problems, struct error *err);
@@ -65,7 +65,8 @@ int mailcow_read_installed(int ssl_fd, const char *want, const char *name, struc
  * an error as above, and then it says that nothing is. */
 int mailcow_look(int ssl_fd, struct want *want, struct error *err);
 
-/* Whether the SSL folder or any SNI folder in it, be it a want or not, holds the leaf. */
+/* Whether the SSL folder or any SNI folder in it, be it a want or not, holds the leaf; or may do so, because
+ * it cannot be read now. */
 bool mailcow_holds(int ssl_fd, const char *fingerprint);
 
 /*

@@ -10,8 +10,13 @@
 #define DOMAINS      "domains"
 #define DOMAINS_TEMP ".domains.tmp" /* file_replace's */
 
-static const char *const parts[] = {"cert.pem", "key.pem", DOMAINS};
-#define PART_COUNT (sizeof parts / sizeof *parts)
+enum {
+    PART_CERT,
+    PART_KEY,
+    PART_DOMAINS,
+    PART_COUNT
+};
+static const char *const parts[PART_COUNT] = {"cert.pem", "key.pem", DOMAINS};
 
 /* ---- lists of words ---- */
 
@@ -202,18 +207,22 @@ void sni_folders_free(struct sni_folders *folders)
     *folders = (struct sni_folders){0};
 }
 
-enum part {
-    PART_MISSING,
-    PART_FILE,
-    PART_OTHER, /* a symbolic link, a folder, … */
+enum found {
+    FOUND_NOTHING,
+    FOUND_FILE,
+    FOUND_OTHER, /* a symbolic link, a folder, … */
 };
 
-static enum part look_at(int dirfd, const char *name)
+static int look_at(int dirfd, const char *name, enum found *out, struct error *err)
 {
     struct stat st;
-    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return PART_MISSING;
-    return S_ISREG(st.st_mode) ? PART_FILE : PART_OTHER;
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        *out = S_ISREG(st.st_mode) ? FOUND_FILE : FOUND_OTHER;
+    else if (errno == ENOENT)
+        *out = FOUND_NOTHING;
+    else
+        return error_errno(err, name, "stat");
+    return 0;
 }
 
 __attribute__((format(printf, 3, 4))) static void judge_as(struct sni_folder *folder, enum sni_state state,
@@ -227,16 +236,15 @@ __attribute__((format(printf, 3, 4))) static void judge_as(struct sni_folder *fo
 }
 
 /* True when all three are files. */
-static bool has_all(int dirfd, struct sni_folder *folder)
+static bool has_all(const enum found found[PART_COUNT], struct sni_folder *folder)
 {
     char missing[64] = "";
     const char *other = NULL;
     for (size_t i = 0; i < PART_COUNT; i++) {
-        enum part part = look_at(dirfd, parts[i]);
         size_t len = strlen(missing);
-        if (part == PART_MISSING)
+        if (found[i] == FOUND_NOTHING)
             snprintf(missing + len, sizeof missing - len, "%s%s", len ? ", " : "", parts[i]);
-        if (part == PART_OTHER)
+        if (found[i] == FOUND_OTHER)
             other = parts[i];
     }
     if (missing[0])
@@ -246,14 +254,20 @@ static bool has_all(int dirfd, struct sni_folder *folder)
     return !missing[0] && !other;
 }
 
+/* 0 without a text: it is none, and unusable. */
 static int read_text(int dirfd, struct sni_folder *folder, struct error *err)
 {
     AUTO_SECRET struct secret text = SECRET(SNI_DOMAINS_MAX);
-    int rc = file_read(dirfd, DOMAINS, 0, &text, NULL, err);
-    if (rc)
-        return rc;
-    if (text.len && memchr(text.data, '\0', text.len))
-        return error_set(err, E_FAILED, DOMAINS ": not a text: NUL bytes");
+    if (file_read(dirfd, DOMAINS, 0, &text, NULL, err)) {
+        if (file_is_there(dirfd, DOMAINS, S_IFREG, SNI_DOMAINS_MAX))
+            return err->code;
+        judge_as(folder, SNI_UNUSABLE, "%.390s", err->text);
+        return 0;
+    }
+    if (text.len && memchr(text.data, '\0', text.len)) {
+        judge_as(folder, SNI_UNUSABLE, DOMAINS ": not a text: NUL bytes");
+        return 0;
+    }
     folder->text = strdup(text.len ? (char *)text.data : "");
     return folder->text ? 0 : error_memory(err);
 }
@@ -261,11 +275,14 @@ static int read_text(int dirfd, struct sni_folder *folder, struct error *err)
 static int read_domains(int dirfd, struct sni_folder *folder, struct error *err)
 {
     int rc = read_text(dirfd, folder, err);
-    if (!rc && (rc = sni_parse_domains(folder->text, &folder->domains, err)) < 0)
-        error_wrap(err, DOMAINS);
-    if (rc && rc != E_TEMPORARY)
-        judge_as(folder, SNI_UNUSABLE, "%.390s", err->text);
-    return rc == E_TEMPORARY ? rc : 0;
+    if (rc || !folder->text)
+        return rc;
+    rc = sni_parse_domains(folder->text, &folder->domains, err);
+    if (rc == E_FAILED) {
+        judge_as(folder, SNI_UNUSABLE, DOMAINS ": %.380s", err->text);
+        rc = 0;
+    }
+    return rc;
 }
 
 /* What would be a want, but for its name. */
@@ -284,21 +301,37 @@ static bool name_is_good(struct sni_folder *folder, const char *name)
 }
 
 /* Positive: none that holds cert.pem or domains. */
-static int look_into(int ssl_fd, const char *name, struct sni_folder *out, struct error *err)
+static int look_into(int dirfd, const char *name, struct sni_folder *out, struct error *err)
 {
-    struct error ignored;
+    enum found found[PART_COUNT] = {FOUND_NOTHING};
+    int rc = 0;
+    for (size_t i = 0; !rc && i < PART_COUNT; i++)
+        rc = look_at(dirfd, parts[i], &found[i], err);
+    if (rc < 0)
+        return rc;
+    if (found[PART_CERT] == FOUND_NOTHING && found[PART_DOMAINS] == FOUND_NOTHING)
+        return 1;
+    return has_all(found, out) && name_is_good(out, name) ? read_domains(dirfd, out, err) : 0;
+}
+
+/* The same of whatever has this name in the SSL folder. */
+static int look_for(int ssl_fd, const char *name, struct sni_folder *out, struct error *err)
+{
     struct stat st;
     text_escape(out->name, sizeof out->name, name, strlen(name));
     if (fstatat(ssl_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return 1;
+        return errno == ENOENT ? 1 : error_errno(err, out->name, "stat");
     if (S_ISLNK(st.st_mode) && fstatat(ssl_fd, name, &st, 0) == 0 && S_ISDIR(st.st_mode)) {
         judge_as(out, SNI_UNUSABLE, "it is a symbolic link, which the containers may not be able to follow");
         return 0;
     }
-    AUTO_CLOSE int dirfd = file_open_dir(ssl_fd, name, false, 0, &ignored);
-    if (dirfd < 0 || (look_at(dirfd, "cert.pem") == PART_MISSING && look_at(dirfd, DOMAINS) == PART_MISSING))
+    if (!S_ISDIR(st.st_mode))
         return 1;
-    return has_all(dirfd, out) && name_is_good(out, name) ? read_domains(dirfd, out, err) : 0;
+    AUTO_CLOSE int dirfd = file_open_dir(ssl_fd, name, false, 0, err);
+    if (dirfd < 0)
+        return file_is_there(ssl_fd, name, S_IFDIR, SIZE_MAX) ? err->code : 1;
+    int rc = look_into(dirfd, name, out, err);
+    return rc < 0 ? error_wrap(err, "SNI folder %s", out->name) : rc;
 }
 
 static int add_folder(struct sni_folders *folders, int ssl_fd, const char *name, struct error *err)
@@ -309,10 +342,10 @@ static int add_folder(struct sni_folders *folders, int ssl_fd, const char *name,
     folders->list = grown;
     struct sni_folder *folder = &grown[folders->count];
     *folder = (struct sni_folder){.state = SNI_USED};
-    int rc = look_into(ssl_fd, name, folder, err);
+    int rc = look_for(ssl_fd, name, folder, err);
     if (rc < 0) {
         free(folder->text);
-        return error_wrap(err, "%s", folder->name);
+        return rc;
     }
     folders->count += rc == 0;
     return 0;
@@ -377,38 +410,44 @@ static bool is_folder_name(const char *name)
     return want_is_id(name) && *name != '.' && strcmp(name, WANT_PRIMARY) != 0;
 }
 
-/* Whether its file says these names, in whatever order and form, and so that every service serves them. */
-static bool says(int dirfd, char *const *names, size_t count)
+/* Positive: its file says these names, in whatever order and form, and so that every service serves them. */
+static int says(int dirfd, char *const *names, size_t count, struct error *err)
 {
     struct sni_folder folder = {.state = SNI_USED};
-    struct error ignored;
-    bool same = read_domains(dirfd, &folder, &ignored) == 0 && folder.domains.uniform &&
-                folder.domains.names.count == count;
+    int rc = read_domains(dirfd, &folder, err);
+    bool same = folder.domains.uniform && folder.domains.names.count == count;
     for (size_t i = 0; same && i < count; i++)
         same = list_has(&folder.domains.names, names[i]);
     free(folder.text);
     sni_domains_free(&folder.domains);
-    return same;
+    return rc ? rc : same;
 }
 
-int sni_write_domains(int ssl_fd, const char *name, char *const *names, size_t count, struct error *err)
+static int write_domains(int dirfd, char *const *names, size_t count, struct error *err)
 {
     struct file_owner owner;
     struct stat st;
     AUTO_FREE char *text = sni_format_domains(names, count);
-    if (!is_folder_name(name))
-        return not_a_folder(name, err);
     if (!text)
         return error_memory(err);
+    bool is_new = fstatat(dirfd, DOMAINS, &st, AT_SYMLINK_NOFOLLOW) < 0;
+    if (is_new && (errno != ENOENT || fstat(dirfd, &st) < 0))
+        return error_errno(err, DOMAINS, "stat");
+    int rc = is_new ? 0 : says(dirfd, names, count, err);
+    if (rc)
+        return rc < 0 ? rc : SNI_SAME;
+    return file_replace_as(dirfd, DOMAINS, text, strlen(text), 0644, owner_of(&st, &owner), err);
+}
+
+int sni_write_domains(int ssl_fd, const char *name, char *const *names, size_t count, struct error *err)
+{
+    if (!is_folder_name(name))
+        return not_a_folder(name, err);
     AUTO_CLOSE int dirfd = file_open_dir(ssl_fd, name, false, 0, err);
     if (dirfd < 0)
         return err->code;
-    if (says(dirfd, names, count))
-        return SNI_SAME;
-    if (fstatat(dirfd, DOMAINS, &st, AT_SYMLINK_NOFOLLOW) < 0 && fstat(dirfd, &st) < 0)
-        return error_errno(err, name, "stat");
-    int rc = file_replace_as(dirfd, DOMAINS, text, strlen(text), 0644, owner_of(&st, &owner), err);
-    return rc ? error_wrap(err, "SNI folder %s", name) : 0;
+    int rc = write_domains(dirfd, names, count, err);
+    return rc < 0 ? error_wrap(err, "SNI folder %s", name) : rc;
 }
 
 void sni_remove_temporaries(int ssl_fd)

@@ -74,7 +74,8 @@ struct sni_folders {
  */
 int sni_compare(const char *a, const char *b);
 
-/* The subfolders that hold cert.pem or domains, in this order. ssl_fd: the open SSL folder. */
+/* The subfolders that hold cert.pem or domains, in this order. ssl_fd: the open SSL folder. One that is there
+ * and cannot be read now is an error: it is not to be taken for none. */
 int sni_scan(int ssl_fd, struct sni_folders *out, struct error *err);
 void sni_folders_free(struct sni_folders *folders);
 #define AUTO_SNI_FOLDERS CLEANUP(sni_folders_free)

@@ -1,6 +1,8 @@
 /* deployer/mailcow: mailcow.conf as people really have it, and the wants that follow. */
 #include "tests/unit/make_cert.h"
 
+#include "tests/unit/failing.h"
+
 #include "common/cert.h"
 #include "deployer/mailcow.h"
 
@@ -380,6 +382,25 @@ static void wants_a_certificate_for_each_folder(void **state)
     assert_int_equal(problems.count, 0);
 }
 
+/* A want less would be one whose alarms are over. */
+static void has_no_want_less_for_a_folder_that_cannot_be_read(void **state)
+{
+    const struct directory *d = *state;
+    const struct deploy_conf conf = {.sni_count = 0};
+    const struct mailcow m = {.hostname = "mail.example.org"};
+    make_sni(d, "x", "a.org");
+    for (size_t i = 0; i < COUNT(sni_failures); i++) {
+        AUTO_WANTS struct want_list wants = {0};
+        AUTO_PROBLEMS struct problems problems = {0};
+        struct error err = {0};
+        failing = sni_failures[i];
+        int rc = mailcow_wants(&m, &conf, d->fd, &wants, &problems, &err);
+        failing = (struct failing){0};
+        assert_true(rc < 0);
+        assert_has(err.text, "x: ");
+    }
+}
+
 static void prefers_a_section_to_the_file(void **state)
 {
     const struct directory *d = *state;
@@ -449,6 +470,12 @@ static void knows_whether_any_folder_holds_a_leaf(void **state)
     assert_true(mailcow_holds(d->fd, want.installed));
     assert_int_equal(renameat(d->fd, "x/cert.pem", d->fd, "cert.pem"), 0);
     assert_true(mailcow_holds(d->fd, want.installed));
+    assert_false(mailcow_holds(d->fd, "other"));
+    failing = (struct failing){"openat", "y", 0, EIO}; /* what cannot be read may be it */
+    assert_true(mailcow_holds(d->fd, "other"));
+    failing = (struct failing){"openat", "cert.pem", 0, EIO};
+    assert_true(mailcow_holds(d->fd, "other"));
+    failing = (struct failing){0};
     assert_int_equal(unlinkat(d->fd, "cert.pem", 0), 0);
     assert_false(mailcow_holds(d->fd, want.installed));
 }
@@ -546,6 +573,7 @@ int main(void)
         WITH_DIRECTORY(tells_what_cannot_be_read_from_what_is_not_there),
         WITH_DIRECTORY(wants_the_host_name_and_what_is_required),
         WITH_DIRECTORY(wants_a_certificate_for_each_folder),
+        WITH_DIRECTORY(has_no_want_less_for_a_folder_that_cannot_be_read),
         WITH_DIRECTORY(prefers_a_section_to_the_file),
         WITH_DIRECTORY(leaves_out_and_tells_what_cannot_be_a_want),
         WITH_DIRECTORY(leaves_to_others_what_it_is_told_to),

@@ -1,9 +1,9 @@
 /* deployer/sni: the file `domains` as its readers see it, and what is done to folders. */
 #include "tests/unit/testing.h"
 
-#include "deployer/sni.h"
+#include "tests/unit/failing.h"
 
-#include <errno.h>
+#include "deployer/sni.h"
 
 /* ---- domains ---- */
 
@@ -253,6 +253,26 @@ static void refuses_domains_that_are_no_text(void **state)
                                     "nul unusable: domains: not a text: NUL bytes\n");
 }
 
+/* What cannot be read now is neither missing nor unusable. */
+static void tells_what_cannot_be_read_from_what_is_not_there(void **state)
+{
+    struct directory *d = *state;
+    make_sni(d, "x", "a.org");
+    for (size_t i = 0; i < COUNT(sni_failures); i++) {
+        AUTO_SNI_FOLDERS struct sni_folders folders = {0};
+        struct error err = {0};
+        failing = sni_failures[i];
+        int rc = sni_scan(d->fd, &folders, &err);
+        failing = (struct failing){0};
+        if (rc >= 0)
+            fail_msg("%s of %s (%s) is forwarded as %d, with %zu folders", sni_failures[i].call,
+                     sni_failures[i].path, strerror(sni_failures[i].number), rc, folders.count);
+        assert_int_equal(folders.count, 0);
+        assert_has(err.text, "x: ");
+    }
+    assert_string_equal(scanned(d), "x used rendered\n");
+}
+
 /* ---- changing folders ---- */
 
 static char net[] = "example.net", wild[] = "*.example.net";
@@ -296,6 +316,24 @@ static void writes_domains_only_where_they_differ(void **state)
         assert_int_equal(sni_write_domains(d->fd, "x", names, 2, &err), cases[i].rc);
         assert_string_equal(read_text_of(d, "x/domains"),
                             cases[i].rc ? cases[i].text : "example.net *.example.net .example.net");
+    }
+}
+
+/* It may say these names already: then it is neither new nor changed. */
+static void writes_no_domains_over_what_it_cannot_read(void **state)
+{
+    static const struct failing failures[] = {
+        {"openat", "domains", 0, EIO}, {"openat", "domains", 0, EMFILE}, {"fstatat", "domains", 0, EIO}};
+    struct directory *d = *state;
+    make_sni(d, "x", "*.example.net .example.net\n");
+    for (size_t i = 0; i < COUNT(failures); i++) {
+        struct error err = {0};
+        failing = failures[i];
+        int rc = sni_write_domains(d->fd, "x", names, 2, &err);
+        failing = (struct failing){0};
+        assert_true(rc < 0);
+        assert_has(err.text, "SNI folder x: domains: ");
+        assert_string_equal(read_text_of(d, "x/domains"), "*.example.net .example.net\n");
     }
 }
 
@@ -400,8 +438,10 @@ int main(void)
         WITH_DIRECTORY(tells_folders_that_are_no_wants),
         WITH_DIRECTORY(follows_no_links),
         WITH_DIRECTORY(refuses_domains_that_are_no_text),
+        WITH_DIRECTORY(tells_what_cannot_be_read_from_what_is_not_there),
         WITH_DIRECTORY(writes_domains),
         WITH_DIRECTORY(writes_domains_only_where_they_differ),
+        WITH_DIRECTORY(writes_no_domains_over_what_it_cannot_read),
         WITH_DIRECTORY(retires_a_folder_and_removes_it),
         WITH_DIRECTORY(removes_what_is_left_of_a_folder),
         WITH_DIRECTORY(keeps_what_others_have_put_there),

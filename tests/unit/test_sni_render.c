@@ -1,6 +1,8 @@
 /* deployer/sni_render: byte for byte what mailcow's start scripts write, and how it is put in place. */
 #include "tests/unit/testing.h"
 
+#include "tests/unit/failing.h"
+
 #include "deployer/sni_render.h"
 
 /* The loops of postfix.sh and of Dovecot's docker-entrypoint.sh, for folders below $1; their files go to $2.
@@ -171,6 +173,26 @@ static void leaves_out_what_was_retired(void **state)
     same_as_scripts(h);
 }
 
+/* It is still there, and served: a map without it would take its certificate off the wire. */
+static void leaves_out_nothing_that_it_cannot_read(void **state)
+{
+    const struct host *h = *state;
+    char map[400];
+    make_sni(h, "x", "a.org");
+    render(h, false);
+    strcpy(map, read_text_of(&h->dir, MAP));
+    for (size_t i = 0; i < COUNT(sni_failures); i++) {
+        struct sni_changes changes = {.postfix = true, .dovecot = true};
+        struct error err = {0};
+        failing = sni_failures[i];
+        int rc = sni_render(&h->m, h->ssl_fd, false, &changes, &err);
+        failing = (struct failing){0};
+        assert_true(rc < 0);
+        assert_false(changes.postfix || changes.dovecot);
+        assert_string_equal(read_text_of(&h->dir, MAP), map);
+    }
+}
+
 /* A start script would paste these into a configuration; they could match nothing. */
 static void pastes_nothing_that_is_no_name(void **state)
 {
@@ -306,17 +328,12 @@ static void removes_half_written_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_HOST(writes_what_the_start_scripts_write),
-        WITH_HOST(writes_nothing_that_is_there),
-        WITH_HOST(leaves_out_what_was_retired),
-        WITH_HOST(pastes_nothing_that_is_no_name),
-        WITH_HOST(keeps_the_keys_from_others),
-        WITH_HOST(keeps_the_mode_of_dovecots_file),
-        WITH_HOST(gives_the_map_to_whom_postmap_is),
-        WITH_HOST(empties_the_map_where_postfix_does),
-        WITH_HOST(follows_no_links),
-        WITH_HOST(says_what_it_could_not_write),
-        WITH_HOST(removes_half_written_files),
+        WITH_HOST(writes_what_the_start_scripts_write), WITH_HOST(writes_nothing_that_is_there),
+        WITH_HOST(leaves_out_what_was_retired),         WITH_HOST(leaves_out_nothing_that_it_cannot_read),
+        WITH_HOST(pastes_nothing_that_is_no_name),      WITH_HOST(keeps_the_keys_from_others),
+        WITH_HOST(keeps_the_mode_of_dovecots_file),     WITH_HOST(gives_the_map_to_whom_postmap_is),
+        WITH_HOST(empties_the_map_where_postfix_does),  WITH_HOST(follows_no_links),
+        WITH_HOST(says_what_it_could_not_write),        WITH_HOST(removes_half_written_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
