@@ -193,12 +193,12 @@ static int write_domains(struct deploy *d, struct pair *p, struct error *err)
     if (is_primary(p) || !p->expected[0])
         return 0;
     int rc = sni_write_domains(d->host->ssl_fd, p->want->id, p->want->names, p->want->name_count, err);
-    if (!rc) {
-        p->is_due = p->new_domains = true;
-        progress_say(&d->progress, "added want=%s: its names are in the file `domains` from now on",
-                     p->want->id);
-    }
-    return rc < 0 ? rc : 0;
+    if (rc < 0 || rc == SNI_SAME)
+        return rc < 0 ? rc : 0;
+    p->is_due = p->new_domains = true;
+    p->is_new = rc == SNI_NEW;
+    progress_say(&d->progress, "added want=%s: its names are in the file `domains` from now on", p->want->id);
+    return 0;
 }
 
 /* Has sni.map and sni.conf say what is in the folders; what the services must do to read it. */

@@ -357,10 +357,15 @@ int pair_install(struct mailhost *host, struct pair *p, const char *down_before,
 
 /* ---- going back ---- */
 
+/* Whether what is to be served is the current generation: somebody else may have put another there. */
+static bool is_ours(const struct pair *p)
+{
+    return strcmp(p->expected, p->record.fingerprint) == 0;
+}
+
 bool pair_can_revert(const struct pair *p)
 {
-    bool is_folder = strcmp(p->want->id, WANT_PRIMARY) != 0;
-    return p->is_due && !p->is_reverted && (p->record.previous[0] || (is_folder && p->new_domains));
+    return p->is_due && !p->is_reverted && (p->record.previous[0] || (p->is_new && is_ours(p)));
 }
 
 /* In this order a crash leaves a pending generation that the next deployment installs. */
@@ -413,8 +418,7 @@ void pair_conclude(struct mailhost *host, struct pair *p, bool served, const str
     struct error err;
     if (!r->current[0] || p->is_refused)
         return;
-    bool ours = strcmp(p->expected, r->fingerprint) == 0;
-    if (served && ours) {
+    if (served && is_ours(p)) {
         r->state = STORE_SERVED;
         r->verified = time(NULL);
     } else if (p->outcome.result > OUTCOME_DEPLOYED) {
@@ -425,7 +429,7 @@ void pair_conclude(struct mailhost *host, struct pair *p, bool served, const str
     if (r->state != STORE_PENDING)
         r->down_before[0] = '\0';
     int rc = store_write_record(host->store, p->want->id, r, &err);
-    if (!rc && served && ours)
+    if (!rc && served && is_ours(p))
         rc = store_release(host->store, p->want->id, r->fingerprint, &err);
     if (!rc)
         rc = store_prune(host->store, p->want->id, (size_t)host->conf->keep, &err);

@@ -27,7 +27,8 @@ struct pair {
     bool is_due;      /* the services are to be told: it is written, or was left unfinished */
     bool is_resumed;  /* it was left unfinished by a deployment before this one */
     bool is_refused;  /* the record speaks of what was there before */
-    bool new_domains; /* the folder is new, or its file `domains` was changed */
+    bool new_domains; /* the folder's file `domains` was written */
+    bool is_new;      /* it had none: no service has read the folder before */
     bool is_held;     /* nothing may be installed now: see pair_hold */
     bool is_reverted;
     bool is_stuck;   /* it broke a listener, and could not be put back: the next deployment tries again */
@@ -63,7 +64,8 @@ void pair_hold(struct pair *p, const struct outcome *why);
 int pair_install(struct mailhost *host, struct pair *p, const char *down_before,
                  const struct progress *progress, struct error *err);
 
-/* Whether there is something to go back to: a generation, or the absence of a folder that is new. */
+/* Whether there is something to go back to: a generation, or the absence of a folder that is new and holds
+ * nothing but what came from here. */
 bool pair_can_revert(const struct pair *p);
 
 /*

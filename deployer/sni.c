@@ -436,7 +436,8 @@ static int write_domains(int dirfd, char *const *names, size_t count, struct err
     int rc = is_new ? 0 : says(dirfd, names, count, err);
     if (rc)
         return rc < 0 ? rc : SNI_SAME;
-    return file_replace_as(dirfd, DOMAINS, text, strlen(text), 0644, owner_of(&st, &owner), err);
+    rc = file_replace_as(dirfd, DOMAINS, text, strlen(text), 0644, owner_of(&st, &owner), err);
+    return !rc && is_new ? SNI_NEW : rc;
 }
 
 int sni_write_domains(int ssl_fd, const char *name, char *const *names, size_t count, struct error *err)

@@ -81,11 +81,13 @@ void sni_folders_free(struct sni_folders *folders);
 #define AUTO_SNI_FOLDERS CLEANUP(sni_folders_free)
 
 /*
- * Replaces the folder's file `domains` by what sni_format_domains makes of the names. SNI_SAME: it says just
- * these already, so that every service serves them, and stays as it is.
+ * Replaces the folder's file `domains` by what sni_format_domains makes of the names. SNI_NEW: there was
+ * none, so that no service has read the folder. SNI_SAME: it says just these already, so that every service
+ * serves them, and stays as it is.
  */
 enum {
-    SNI_SAME = 1
+    SNI_SAME = 1,
+    SNI_NEW = 2
 };
 int sni_write_domains(int ssl_fd, const char *name, char *const *names, size_t count, struct error *err);
 
@@ -101,7 +103,7 @@ int sni_retire_folder(int ssl_fd, const char *name, struct error *err);
  * them; err says which.
  */
 enum {
-    SNI_KEPT = 2
+    SNI_KEPT = 3
 };
 int sni_remove_folder(int ssl_fd, const char *name, struct error *err);
 

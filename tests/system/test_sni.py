@@ -253,6 +253,41 @@ def test_a_folder_that_its_section_asks_for_is_not_removed(product):
     assert "domains" in folder(product, OTHER)
 
 
+# ---- the rollback
+
+
+def rolled_back(result) -> list[str]:
+    return [line.split()[1] for line in words(result, "rolled-back")]
+
+
+def test_a_folder_of_somebody_elses_outlives_a_rollback(impatient):
+    """Its `domains` is written anew while the primary certificate is one that Dovecot cannot load, so that its names break, too."""
+    own = impatient.issue("a.example.edu", "b.example.edu", age=60)
+    impatient.mail.write(mailcow.EXTRA, "ssl_cipher_list = DEFAULT@SECLEVEL=3\nssl_dh =\n")
+    impatient.mailcow.add_sni(OTHER, own, "a.example.edu\nb.example.edu")
+    impatient.renew(impatient.issue(key="rsa2048"))
+    result = pushed(impatient, status=FAILED)
+    assert "(asked with SNI a.example.edu)" in result.stdout and rolled_back(result) == ["primary"]
+    assert folder(impatient, OTHER) == {"cert.pem": own.fullchain, "key.pem": own.key, "domains": "a.example.edu b.example.edu"}
+    for name in ("a.example.edu", "b.example.edu"):
+        assert impatient.served_everywhere(name) == everywhere(own), name
+    assert_deployed(impatient, impatient.old)
+    assert_as_mailcow_renders(impatient)
+
+
+def test_a_new_folder_that_breaks_a_listener_is_removed_again(impatient):
+    impatient.mailcow.take_ecdsa_alone()
+    lineage(impatient, "npm-20", impatient.issue(OTHER, key="rsa2048"))
+    impatient.write_deploy_conf({f"sni {OTHER}": {"domains": OTHER}, "verify": {"timeout": "8s"}})
+    impatient.start_deployer()
+    new = impatient.renew()
+    result = pushed(impatient, status=FAILED)
+    assert rolled_back(result) == [] and words(result, "removed") != [], result.stdout
+    assert not folder(impatient, OTHER)
+    for name in (None, OTHER):
+        assert impatient.served_everywhere(name) == everywhere(new), name
+
+
 # ---- folders that overlap
 
 

@@ -285,7 +285,7 @@ static void writes_domains(void **state)
     struct stat st;
     assert_true(sni_write_domains(d->fd, "x", names, 2, &err) < 0);
     make_folder(d, "x");
-    assert_int_equal(sni_write_domains(d->fd, "x", names, 2, &err), 0);
+    assert_int_equal(sni_write_domains(d->fd, "x", names, 2, &err), SNI_NEW);
     assert_string_equal(read_text_of(d, "x/domains"), "example.net *.example.net .example.net");
     assert_int_equal(fstatat(d->fd, "x/domains", &st, 0), 0);
     assert_int_equal(st.st_mode & 07777, 0644);
