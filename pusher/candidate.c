@@ -20,9 +20,12 @@ static int parse_cert(struct lineage *lineage, struct error *err)
 {
     AUTO_SECRET struct secret pem = SECRET(SECRET_MAX);
     int rc = file_read(AT_FDCWD, lineage->cert_path, FILE_FOLLOW, &pem, NULL, err);
-    if (!rc && (rc = cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &lineage->cert, err)))
-        error_wrap(err, "%s", lineage->cert_path);
-    return rc;
+    lineage->is_unread = rc != 0;
+    if (rc)
+        return rc;
+    rc = cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &lineage->cert, err);
+    lineage->is_unread = rc < 0; /* no memory */
+    return rc ? error_wrap(err, "%s", lineage->cert_path) : 0;
 }
 
 void candidate_parse(struct lineage_list *l, struct report *report)
@@ -73,6 +76,19 @@ static void explain(const struct lineage *nearest, size_t covered, const struct 
     }
 }
 
+/* What could not be read may hold what is missed. */
+static void excuse(const struct lineage_list *l, struct error *err)
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (l->list[i].is_unread) {
+            char found[sizeof err->text];
+            strcpy(found, err->text);
+            error_set(err, E_TEMPORARY, "%.600s; what lineage %s holds could not be read", found,
+                      l->list[i].name);
+            return;
+        }
+}
+
 const struct lineage *candidate_choose(const struct lineage_list *l, const struct want *want, time_t now,
                                        struct error *err)
 {
@@ -92,8 +108,10 @@ const struct lineage *candidate_choose(const struct lineage_list *l, const struc
             most = covered;
         }
     }
-    if (!best)
+    if (!best) {
         explain(nearest, most, want, now, err);
+        excuse(l, err);
+    }
     return best;
 }
 

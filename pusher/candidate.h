@@ -14,7 +14,8 @@ void candidate_parse(struct lineage_list *l, struct report *report);
 
 /*
  * The newest lineage (by notBefore, then notAfter) that is valid at now and covers all names of the want.
- * NULL with err saying how near the nearest one comes.
+ * NULL with err saying how near the nearest one comes; E_TEMPORARY if time alone may cure it: it is not valid
+ * yet, or a lineage could not be read.
  */
 const struct lineage *candidate_choose(const struct lineage_list *l, const struct want *want, time_t now,
                                        struct error *err);

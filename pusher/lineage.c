@@ -1,4 +1,5 @@
 #include "pusher/lineage.h"
+#include "common/file.h"
 #include "common/text.h"
 
 #include <fcntl.h>
@@ -150,4 +151,11 @@ int lineage_scan(const struct push_conf *conf, struct lineage_list *out, struct 
     for (size_t i = 0; i < conf->source_count; i++)
         worst = error_worse(worst, lineage_scan_source(&conf->sources[i], out, report_trouble, report));
     return worst;
+}
+
+bool lineage_is_readable(const struct lineage *lineage)
+{
+    AUTO_SECRET struct secret ignored = SECRET(SECRET_MAX);
+    struct error why;
+    return file_read(AT_FDCWD, lineage->cert_path, FILE_FOLLOW, &ignored, NULL, &why) == 0;
 }

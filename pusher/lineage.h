@@ -19,6 +19,7 @@ struct lineage {
     char *signature;   /* path, inode, size and change time of both files: as long as it is the same, so are
                           they */
     struct cert *cert; /* without its key; NULL until candidate_parse, or when it cannot be parsed */
+    bool is_unread;    /* what is in its file could not be found out, whether or not it can be parsed */
 };
 
 struct lineage_list {
@@ -39,5 +40,8 @@ int lineage_scan(const struct push_conf *conf, struct lineage_list *out, struct 
 typedef void lineage_trouble(void *ctx, const struct source *source, const struct error *err);
 int lineage_scan_source(const struct source *source, struct lineage_list *out, lineage_trouble *on_trouble,
                         void *ctx);
+
+/* Whether the file of certificates can be read now. */
+bool lineage_is_readable(const struct lineage *lineage);
 
 #endif

@@ -110,6 +110,30 @@ static int load(struct plan *plan, struct error *err)
     return 0;
 }
 
+/* The lineage that the mail host has its certificate from, if it could not be read and the chosen one is no
+ * newer: the mail host would refuse that. */
+static const struct lineage *find_hidden(const struct pass *p, const struct plan *plan)
+{
+    const struct lineage_list *l = p->opts->lineages;
+    const struct state_want *before = recall(p, plan->want->id);
+    if (!before || cert_info(plan->lineage->cert)->not_after > plan->want->not_after)
+        return NULL;
+    for (size_t i = 0; i < l->count; i++)
+        if (l->list[i].is_unread && strcmp(l->list[i].name, before->lineage) == 0)
+            return &l->list[i];
+    return NULL;
+}
+
+static void put_off(struct pass *p, struct plan *plan, const struct lineage *hidden)
+{
+    struct error err;
+    plan->rc =
+        error_set(&err, E_TEMPORARY, "lineage %s could not be read, and %s is older than what is installed",
+                  hidden->name, plan->lineage->name);
+    plan->lineage = hidden;
+    report_plan(p, plan, "unreadable", EVENT_LINEAGE_UNREADABLE, err.text);
+}
+
 /* Decides about one want: nothing (served already), or a bundle to send. */
 static void choose(struct pass *p, struct plan *plan)
 {
@@ -119,6 +143,11 @@ static void choose(struct pass *p, struct plan *plan)
     if (!plan->lineage) {
         plan->rc = err.code;
         report_plan(p, plan, "missing", EVENT_NO_LINEAGE, err.text);
+        return;
+    }
+    const struct lineage *hidden = find_hidden(p, plan);
+    if (hidden) {
+        put_off(p, plan, hidden);
         return;
     }
     use_cert(plan, plan->lineage->cert);

@@ -162,6 +162,12 @@ static void sign_target(char *out, size_t size, const struct target *target)
     snprintf(out, size, "%s:%ld %s", target->host, target->port, target->user);
 }
 
+/* What could not be read is as it was for as long as it cannot be. */
+static bool is_as_signed(const struct lineage *lineage, const char *signature)
+{
+    return *signature ? strcmp(signature, lineage->signature) == 0 : !lineage_is_readable(lineage);
+}
+
 bool state_is_current(const struct state *s, const struct target *target, const struct lineage_list *lineages)
 {
     char address[400];
@@ -170,7 +176,7 @@ bool state_is_current(const struct state *s, const struct target *target, const 
         !s->names.count)
         return false;
     for (size_t i = 0; i < lineages->count; i++)
-        if (strcmp(s->signatures[i + 1], lineages->list[i].signature) != 0)
+        if (!is_as_signed(&lineages->list[i], s->signatures[i + 1]))
             return false;
     for (size_t i = 0; i < s->names.count; i++)
         if (!s->wants[i].fingerprint[0])
@@ -186,6 +192,6 @@ int state_sign(struct state *s, const struct target *target, const struct lineag
     free_signatures(s);
     int rc = add_signature(s, address, err);
     for (size_t i = 0; !rc && i < lineages->count; i++)
-        rc = add_signature(s, lineages->list[i].signature, err);
+        rc = add_signature(s, lineages->list[i].is_unread ? "" : lineages->list[i].signature, err);
     return rc;
 }

@@ -24,7 +24,8 @@ struct state {
     time_t contact;           /* of the last verdict; 0: never */
     struct want_list names;   /* the wants with their names */
     struct state_want *wants; /* one for each, in the same order */
-    char **signatures;        /* of the target's address and of the lineages, as they were at the contact */
+    char **signatures;        /* of the target's address and of the lineages, as they were at the contact; ""
+                                 for one that could not be read */
     size_t signature_count;
 };
 void state_free(struct state *s);
@@ -41,7 +42,8 @@ enum {
 int state_read(int dirfd, const char *target, struct state *out, struct error *err);
 int state_write(int dirfd, const char *target, const struct state *s, struct error *err);
 
-/* Whether all is as it was at the last contact, at which every want was served. */
+/* Whether all is as it was at the last contact, at which every want was served. A lineage that could not be
+ * read then is, as long as it cannot be. */
 bool state_is_current(const struct state *s, const struct target *target,
                       const struct lineage_list *lineages);
 

@@ -61,9 +61,9 @@ static void check_again(const struct state *s)
 /* Compared with a target and its lineages, whatever the state says of them. */
 static void check_current(const struct state *s)
 {
-    char host[] = "mail.example.org", user[] = "certsync", signature[] = "x";
+    char host[] = "mail.example.org", user[] = "certsync", signature[] = "x", path[] = "";
     const struct target target = {.host = host, .port = 22, .user = user};
-    struct lineage lineage = {.signature = signature};
+    struct lineage lineage = {.cert_path = path, .signature = signature};
     const struct lineage_list lineages = {.list = &lineage, .count = 1};
     if (state_is_current(s, &target, &lineages))
         CHECK(s->signature_count == 2 && s->names.count && s->wants[0].fingerprint[0]);

@@ -484,6 +484,49 @@ def test_a_broken_neighbour_does_not_keep_the_good_one_back(product):
     assert_deployed(product, new)
 
 
+def push_without(lab, path: str, *args: str) -> subprocess.CompletedProcess:
+    """A pass to which the disk does not give this file."""
+    environment = lab.environment | {"ASAN_OPTIONS": "detect_leaks=0"}  # it cannot while it is traced
+    traced = ["strace", "-f", "-qq", "-o", "/tmp/trace", "-P", path, "-e", "trace=openat", "-e", "inject=openat:error=EIO"]
+    result = lab.proxy.run([*traced, PUSH, *args], env=environment, check=False)
+    assert "(INJECTED)" in lab.proxy.read("/tmp/trace")
+    return result
+
+
+def test_a_renewal_that_could_not_be_read_comes_with_the_next_pass(product):
+    """Another lineage is served, and good: nothing but the renewal itself asks for a pass."""
+    pushed(product)
+    new = product.issue()
+    Lineage(product.proxy.path(LETSENCRYPT), "npm-7", new)
+    unread = f"{LIVE}/npm-7/fullchain.pem"
+    result = push_without(product, unread)
+    assert result.returncode == DONE and unread in result.stderr
+    assert f"unchanged {product.old.fingerprint} from npm/npm-5" in result.stdout
+    product.sshd.stop()
+    assert push_without(product, unread).returncode == DONE, "as long as it cannot be read, there is nothing to ask for"
+    product.sshd.start()
+    assert f"deployed {new.fingerprint} from npm/npm-7" in pushed(product).stdout
+    assert_deployed(product, new)
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_what_is_older_is_not_pushed_for_what_cannot_be_read(product, options):
+    new = product.issue()
+    Lineage(product.proxy.path(LETSENCRYPT), "npm-7", new)
+    pushed(product)
+    product.renew(product.issue(age=3))  # a change, so that the mail host is asked
+    for _ in range(2):
+        with Untouched(product):
+            result = push_without(product, f"{LIVE}/npm-7/fullchain.pem", *options)
+        assert result.returncode == TEMPORARY, result
+        assert "primary: unreadable" in result.stderr, result
+        assert "lineage npm/npm-7 could not be read, and npm/npm-5 is older than what is installed" in result.stderr, result
+        assert "rejected" not in result.stdout + result.stderr
+    assert f"unchanged {new.fingerprint} from npm/npm-7" in pushed(product).stdout
+    newest = product.renew(product.issue(age=1 / 48))
+    assert f"deployed {newest.fingerprint} from npm/npm-5" in push_without(product, f"{LIVE}/npm-7/fullchain.pem").stdout
+
+
 # ---- push.conf
 
 

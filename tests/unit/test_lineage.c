@@ -368,6 +368,34 @@ static void says_why_none_will_do(void **state)
     assert_null(choose(&s, b->not_after, &err, "b.org", NULL));
 }
 
+/* As when no descriptor is left: its files are as they were. */
+static void parse_without_descriptors(struct lineage_list *l)
+{
+    leave_descriptors(0);
+    candidate_parse(l, NULL);
+    leave_descriptors(1000);
+}
+
+static void what_could_not_be_read_may_be_what_is_missed(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_SCAN struct scan s = {0};
+    struct error err;
+    char name[] = "npm", path[600];
+    const struct push_conf conf = {.sources = {{.name = name, .path = path}}, .source_count = 1};
+    make_live(d);
+    snprintf(path, sizeof path, "%s/live", d->path);
+    assert_int_equal(lineage_scan(&conf, &s.list, NULL), 0);
+    parse_without_descriptors(&s.list);
+    assert_null(choose(&s, time(NULL), &err, "mail.example.org", NULL));
+    assert_int_equal(err.code, E_TEMPORARY);
+    assert_string_equal(err.text,
+                        "no lineage covers mail.example.org; what lineage npm/npm-5 holds could not be read");
+    candidate_parse(&s.list, NULL);
+    chosen_is(&s, "mail.example.org", NULL, "npm/npm-5");
+    none_is_chosen(&s, time(NULL), "other.example.org", NULL, "no lineage covers other.example.org");
+}
+
 /* A mail host that asks for nothing by name must not get, or break, anything. */
 static void chooses_none_for_no_name(void **state)
 {
@@ -547,6 +575,7 @@ int main(void)
         WITH_DIRECTORY(chooses_the_longer_one_of_two_of_the_same_second),
         WITH_DIRECTORY(covers_by_names_and_wildcards_and_never_by_the_cn),
         WITH_DIRECTORY(says_why_none_will_do),
+        WITH_DIRECTORY(what_could_not_be_read_may_be_what_is_missed),
         WITH_DIRECTORY(chooses_none_for_no_name),
         WITH_DIRECTORY(loads_certificates_and_key),
         WITH_DIRECTORY(loads_a_certificate_without_a_last_line_end),

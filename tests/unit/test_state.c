@@ -1,6 +1,7 @@
 /* pusher/state: what is remembered of a target, and that no change goes unnoticed. */
 #include "tests/unit/make_cert.h"
 
+#include "pusher/candidate.h"
 #include "pusher/state.h"
 
 #include <poll.h>
@@ -327,6 +328,48 @@ static void is_not_current_until_every_want_is_served(void **state)
     assert_false(is_current(&c, d));
 }
 
+static void sign_now(struct changing *c, const struct directory *d)
+{
+    scan(d, &c->lineages);
+    candidate_parse(&c->lineages, NULL);
+    state_free(&c->state);
+    fill(&c->state, &c->lineages);
+}
+
+/* Neither its inode nor its time tells that it can be read again. */
+static void notices_that_a_lineage_can_be_read_again(void **state)
+{
+    const struct directory *d = *state;
+    CLEANUP(changing_free) struct changing c = {0};
+    make_live(d);
+    scan(d, &c.lineages);
+    leave_descriptors(0);
+    candidate_parse(&c.lineages, NULL);
+    leave_descriptors(1000);
+    fill(&c.state, &c.lineages);
+    assert_false(is_current(&c, d));
+    sign_now(&c, d);
+    assert_true(is_current(&c, d));
+}
+
+/* What can never be read must not have every pass ask the mail host. */
+static void a_lineage_that_stays_unreadable_is_no_change(void **state)
+{
+    const struct directory *d = *state;
+    CLEANUP(changing_free) struct changing c = {0};
+    make_live(d);
+    make_folder(d, "live/npm-9");
+    make_folder(d, "live/npm-9/fullchain.pem");
+    write_text(d, "live/npm-9/privkey.pem", "x");
+    sign_now(&c, d);
+    assert_true(is_current(&c, d));
+    write_text(d, "live/npm-9/privkey.pem", "another");
+    assert_true(is_current(&c, d));
+    assert_int_equal(unlinkat(d->fd, "live/npm-9/fullchain.pem", AT_REMOVEDIR), 0);
+    write_lineage(d, "live/npm-9", &(struct cert_spec){.names = "DNS:b.org"});
+    assert_false(is_current(&c, d));
+}
+
 static void signs_anew(void **state)
 {
     const struct directory *d = *state;
@@ -399,6 +442,8 @@ int main(void)
         WITH_DIRECTORY(notices_lineages_that_come_go_and_are_renamed),
         WITH_DIRECTORY(notices_another_address),
         WITH_DIRECTORY(is_not_current_until_every_want_is_served),
+        WITH_DIRECTORY(notices_that_a_lineage_can_be_read_again),
+        WITH_DIRECTORY(a_lineage_that_stays_unreadable_is_no_change),
         WITH_DIRECTORY(signs_anew),
         WITH_DIRECTORY(makes_its_folder),
         WITH_DIRECTORY(lets_one_pass_in_at_a_time),
