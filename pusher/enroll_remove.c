@@ -75,8 +75,10 @@ static int remove_key(const struct enrolment *e, struct error *err)
 
 int enroll_remove(struct enrolment *e, struct error *err)
 {
-    struct error ignored;
-    bool has_key = identity_read(e->target->key, &e->key, &ignored) == 0;
+    int key = identity_read(e->target->key, &e->key, err);
+    if (key < 0)
+        return error_wrap(err, "nothing was removed: the mail host is to be told which key to forget (if it "
+                               "knows none from here, move the file away)");
     int rc = remove_sections(e, err);
     if (!rc && !is_shared(e, same_pins))
         rc = enroll_pin(e, NULL, NULL, err);
@@ -87,7 +89,7 @@ int enroll_remove(struct enrolment *e, struct error *err)
     if (rc)
         return rc;
     enroll_tell(e, "removed", "target", "%s", e->a->config);
-    if (has_key)
+    if (key != IDENTITY_NONE)
         enroll_show_command(e, "--remove ", "Now run this on the mail host, as root:");
     return 0;
 }

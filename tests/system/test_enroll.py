@@ -332,6 +332,31 @@ def test_removing_undoes_it(bare):
     assert enroll(bare, "--remove").returncode == USAGE
 
 
+@pytest.mark.parametrize("spoil, said", [
+    (lambda key: key.chmod(0o640), f"chmod 600 {KEY}"),
+    (lambda key: key.write_text("no key\n"), "not a private key"),
+])
+def test_removing_tells_first_which_key_the_mail_host_is_to_forget(bare, spoil, said):
+    line = enrolled(bare).stdout
+    key = bare.proxy.path(KEY)
+    private = key.read_text()
+    spoil(key)
+    before = files(bare)
+    result = enroll(bare, "--remove")
+    assert result.returncode == CONFIG and "nothing was removed" in result.stderr and said in result.stderr, result
+    assert files(bare) == before and not result.stdout
+    key.chmod(0o600)
+    key.write_text(private)
+    assert enroll(bare, "--remove").stdout == line.replace("enroll ", "enroll --remove ")
+
+
+def test_removing_without_a_key(bare):
+    enrolled(bare)
+    bare.proxy.path(KEY).unlink()
+    result = enroll(bare, "--remove")
+    assert (result.returncode, result.stdout) == (DONE, "") and "[target" not in bare.proxy.read(PUSH_CONF)
+
+
 def kept(lab, target: str) -> set[str]:
     return {path.suffix[1:] for path in lab.proxy.path(PUSH_STATE).glob(f"{target}.*")}
 
