@@ -300,6 +300,17 @@ void alarm_judge_pass(struct alarm_book *b, const struct alarm_conf *conf, const
           "%u pass%s in a row failed; the last: %.300s", passes, passes == 1 ? "" : "es", detail);
 }
 
+void alarm_keep(struct alarm_book *b, enum alarm_kind kind, const char *target, const char *want,
+                time_t since)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        const struct alarm *a = &b->list[i].alarm;
+        if (a->kind == kind && strcmp(a->target, target) == 0 && (!want || strcmp(a->want, want) == 0) &&
+            a->since >= since)
+            b->list[i].is_judged = true;
+    }
+}
+
 static bool environment_says(const char *word)
 {
     const char *said = getenv("MAILCOW_CERT_ALARMS");

@@ -6,7 +6,7 @@
  * An alarm that stands is told once, then again after a day, two, four, and every week; and once more when it
  * is over. In between it is held: the pass fails all the same, and with it its unit, but what sends alerts
  * (mailcow-cert-alert) has nothing to send. What is judged in a pass is all that there is: an alarm that
- * nobody judges any more (its want is gone) is over.
+ * nobody judges any more (its want is gone) is over. What cannot be judged is to be kept.
  */
 #ifndef COMMON_ALARM_H
 #define COMMON_ALARM_H
@@ -79,7 +79,8 @@ CLEANUP_DEFINE(struct alarm_book *, alarm_book_free)
 
 /* ---- judging; target is "" on the mail host, want "" where it concerns none in particular ---- */
 
-/* last: 0 if never; then the book's beginning counts. */
+/* last: 0 if never; then the book's beginning counts. One in the future is for the caller to mend: no alarm
+ * is raised until the clock has come to it. */
 void alarm_judge_contact(struct alarm_book *b, const struct alarm_conf *conf, const char *target,
                          time_t last);
 
@@ -96,6 +97,13 @@ void alarm_judge_unserved(struct alarm_book *b, const struct alarm_conf *conf,
 /* How a pass came out: 0, E_TEMPORARY or another failure, which is told at once. detail: why. */
 void alarm_judge_pass(struct alarm_book *b, const struct alarm_conf *conf, const char *target,
                       const char *want, int rc, const char *detail);
+
+/*
+ * What could not be judged this time, for want of knowledge, stays as it is: neither told nor over. want:
+ * NULL for all. since: when that began which would end it; an alarm that is older is over. 0: none is.
+ */
+void alarm_keep(struct alarm_book *b, enum alarm_kind kind, const char *target, const char *want,
+                time_t since);
 
 /* Ends the judging. Returns whether one stands: the pass has failed then. */
 bool alarm_book_settle(struct alarm_book *b);

@@ -123,6 +123,14 @@ int state_read(int dirfd, const char *target, struct state *out, struct error *e
     return STATE_DAMAGED;
 }
 
+time_t state_written(int dirfd, const char *target)
+{
+    char file[300];
+    struct stat st;
+    snprintf(file, sizeof file, "%s.json", target);
+    return fstatat(dirfd, file, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_mtim.tv_sec : 0;
+}
+
 /* ---- writing ---- */
 
 static json_t *new_want(const struct want *names, const struct state_want *want)

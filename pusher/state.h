@@ -40,6 +40,8 @@ enum {
     STATE_DAMAGED = 1
 };
 int state_read(int dirfd, const char *target, struct state *out, struct error *err);
+/* When it was last written, as its file's time says; 0: it is missing. */
+time_t state_written(int dirfd, const char *target);
 int state_write(int dirfd, const char *target, const struct state *s, struct error *err);
 
 /* Whether all is as it was at the last contact, at which every want was served. A lineage that could not be
