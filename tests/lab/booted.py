@@ -56,8 +56,8 @@ class Booted(Host):
         with self._log.open("ab") as log:
             self._nspawn = self.outer.popen(["sh", "-c", BOOT, f"{self.outer.cgroup}/boot", *argv],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.pid = wait_for(self._leader, f"{self.name}: PID 1 ({self.console()})", 30)
-        wait_for(self._is_up, f"{self.name}: boot", 60)
+        self.pid = wait_for(self._leader, f"{self.name}: PID 1 ({self.console()})")
+        wait_for(self._is_up, f"{self.name}: boot")
         self.boot_seconds = time.monotonic() - begin
 
     def console(self) -> str:

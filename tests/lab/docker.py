@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -51,7 +50,7 @@ class Docker:
                 ["dockerd", "--exec-opt", "native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{self.host.cgroup}",
                  *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for(self.answers, f"{self.host.name}: dockerd (its log: {LOG})", 60)
+        wait_for(self.answers, f"{self.host.name}: dockerd (its log: {LOG})")
 
     def answers(self) -> bool:
         if self.process.poll() is not None:
@@ -60,7 +59,7 @@ class Docker:
 
     def stop(self) -> None:
         """Ends the engine, and with it the containers."""
-        self.process.stop(signal.SIGTERM, 30)
+        self.process.stop()
 
     def __call__(self, *argv, check: bool = True, **kwargs) -> subprocess.CompletedProcess:
         return self.host.run(["docker", *argv], check=check, **kwargs)

@@ -30,7 +30,7 @@ class Timeout(AssertionError):
     """A condition was not met in time."""
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout: float = 20):
+def wait_for(condition: Callable[[], object], what: str, timeout: float = 120):
     """Waits until condition() is true and returns its value."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
@@ -58,7 +58,7 @@ class Process(subprocess.Popen):
             except ProcessLookupError:
                 pass
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 10) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 60) -> int:
         """Ends it, by force when it does not go in time; returns its exit status."""
         self.send_signal(number)
         try:
@@ -66,6 +66,15 @@ class Process(subprocess.Popen):
         except subprocess.TimeoutExpired:
             self.kill()
             return self.wait()
+
+    def finish(self, input: str | bytes | None = None, timeout: float = 300) -> tuple:
+        """Its output and its messages when it has ended; killed when it does not in time."""
+        try:
+            return self.communicate(input, timeout)
+        except BaseException:
+            self.kill()
+            self.communicate()
+            raise
 
 
 def cgroup(directory: Path) -> str:
@@ -142,19 +151,14 @@ class Host:
         return process
 
     def run(self, argv: Iterable, *, input: str | bytes | None = None, check: bool = True, env: dict | None = None,
-            user: str | None = None, timeout: float = 60, **kwargs) -> subprocess.CompletedProcess:
+            user: str | None = None, timeout: float = 300, **kwargs) -> subprocess.CompletedProcess:
         """Runs argv to its end; output is text unless input is bytes or text=False says otherwise."""
         kwargs.setdefault("text", not isinstance(input, bytes))
         kwargs.setdefault("stdin", subprocess.DEVNULL if input is None else subprocess.PIPE)
         kwargs.setdefault("stdout", subprocess.PIPE)
         kwargs.setdefault("stderr", subprocess.PIPE)
         process = self.popen(argv, user=user, env=env, **kwargs)
-        try:
-            out, err = process.communicate(input, timeout)
-        except BaseException:
-            process.kill()
-            process.communicate()
-            raise
+        out, err = process.finish(input, timeout)
         if check and process.returncode:
             raise RuntimeError(f"{self.name}: {' '.join(map(str, argv))}: exit {process.returncode}\n{out}{err}")
         return subprocess.CompletedProcess(list(argv), process.returncode, out, err)

@@ -285,7 +285,7 @@ class Lab:
 
     def _load_old_pair(self) -> None:
         self.mailcow.reload()
-        wait_for(lambda: set(self.served_everywhere().values()) == {self.old.fingerprint}, "the old pair on every port", 60)
+        wait_for(lambda: set(self.served_everywhere().values()) == {self.old.fingerprint}, "the old pair on every port")
         self._loaded = self.mailcow.signature()
 
 

@@ -115,7 +115,7 @@ class Mailcow:
         self.recreated.add(service)
         self.remove(service)
         self.create(service, *more, ports=ports)
-        wait_for(lambda: ports_listening(self, service) >= set(COMPOSE[service][1]), f"{service} (see logs())", 30)
+        wait_for(lambda: ports_listening(self, service) >= set(COMPOSE[service][1]), f"{service} (see logs())")
 
     @staticmethod
     def name(service: str) -> str:
@@ -153,10 +153,10 @@ class Mailcow:
             "smtpd_tls_mandatory_protocols=>=TLSv1.2", "smtpd_tls_mandatory_protocols=TLSv1.2"))
         self.reload("postfix-mailcow")
 
-    def wait(self, timeout: float = 30) -> None:
+    def wait(self) -> None:
         """Until every published port listens inside its container."""
         for service, (_, ports, _, _) in COMPOSE.items():
-            wait_for(lambda: ports_listening(self, service) >= set(ports), f"{service} (see logs())", timeout)
+            wait_for(lambda: ports_listening(self, service) >= set(ports), f"{service} (see logs())")
 
     def heal(self) -> None:
         """Whatever a test did to the containers: all exist, run and listen, and no others."""

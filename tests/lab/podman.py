@@ -32,7 +32,7 @@ class Podman:
         with self.host.path(LOG).open("ab") as log:
             self.process = self.host.popen(["podman", "--cgroup-manager=cgroupfs", "system", "service", "--time=0",
                                             f"unix://{self.SOCKET}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for(lambda: self.host.exists(self.SOCKET), f"{self.host.name}: podman (its log: {LOG})", 60)
+        wait_for(lambda: self.host.exists(self.SOCKET), f"{self.host.name}: podman (its log: {LOG})")
 
     def stop(self) -> None:
         """Ends the service; the containers go on without it."""

@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.lab import mailcow
-from tests.lab.host import wait_for
-from tests.lab.lab import DEPLOY_STATE, PUSH, PUSH_STATE, Lab
+from tests.lab.host import Process, wait_for
+from tests.lab.lab import DEPLOY_STATE, PATIENCE, PUSH, PUSH_STATE, Lab
 from tests.lab.pki import Bundle
 from tests.lab.wire import ENDPOINTS
 
@@ -128,8 +128,8 @@ def read_until(process, step: str) -> str:
     raise AssertionError(f"no step {step}:\n{''.join(seen)}{process.stderr.read()}")
 
 
-def end(process, timeout: float = 60) -> subprocess.CompletedProcess:
-    out, err = process.communicate(timeout=timeout)
+def end(process: Process, timeout: float = PATIENCE) -> subprocess.CompletedProcess:
+    out, err = process.finish(timeout=timeout)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

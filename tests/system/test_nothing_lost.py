@@ -67,7 +67,7 @@ def test_docker_is_restarted_midway(product, step):
     product.docker.process.stop(signal.SIGKILL)
     product.docker.start()
     product.mailcow.heal()
-    result = end(push, 120)
+    result = end(push)
     assert result.returncode in (DONE, TEMPORARY, FAILED), result
     assert (recorded(product) == new.fingerprint) == (result.returncode == DONE)
     agree(product, new)

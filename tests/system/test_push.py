@@ -321,7 +321,7 @@ def test_a_cut_before_the_verdict_is_never_recorded(product, direction):
             assert result.returncode == TEMPORARY and result.stderr, (position, result)
             assert recorded(product) != new.fingerprint, position
             link.set(**{f"cut_{direction}": -1})
-            wait_for(lambda: not sessions(product), "the deployer has heard of the cut")
+            wait_for(lambda: not sessions(product), "the deployer has heard of the cut", 45)  # a session may last 60
             assert installed_fingerprint(product) in (before.fingerprint, new.fingerprint), position
             assert product.push().returncode == DONE, position
             assert recorded(product) == new.fingerprint == installed_fingerprint(product), position

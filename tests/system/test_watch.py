@@ -266,7 +266,7 @@ def test_it_ends_in_the_midst_of_a_pass(product, watch):
         watch.process.send_signal(signal.SIGHUP)
         product.renew()
         watch.wait("a pass is running", begin=said)
-        assert watch.process.stop(signal.SIGTERM) == 0
+        assert watch.process.stop(timeout=10) == 0
     new = product.renew()
     product._configure()
     product.renew(new)
