@@ -336,11 +336,11 @@ def test_a_crowd_is_told_of_and_does_not_fill_the_log(product, conduct):
         assert_works_again(product)
         wait_for(lambda: time.monotonic() - begin > 5, "some seconds of it")
     log = product.deployer_log()
+    minutes = (time.monotonic() - begin) / 60 + 1
     if conduct == "bundle_after_bundle":  # the others end by themselves
-        assert log.count("sessions of pushers and") == 1 and "does somebody else have the push key?" in log
+        assert 1 <= log.count("sessions of pushers and") <= minutes and "does somebody else have the push key?" in log
     assert result.seen["connections"] > 300
-    minutes = (time.monotonic() - begin) / 60 + 2
-    assert len(log.splitlines()) < 60 * minutes + 10
+    assert len(log.splitlines()) < 60 * minutes + 70
 
 
 def memory_of(lab: Lab) -> int:
@@ -385,7 +385,8 @@ def test_a_session_that_deploys_is_not_ended(product):
             with crowd(product, "announcing", CROWD):
                 wait_for(lambda: "sessions of pushers and" in product.deployer_log(), "the crowd is made room for")
                 for pid in sessions(product):
-                    os.kill(pid, signal.SIGTERM)
+                    with contextlib.suppress(ProcessLookupError):  # the daemon is ending them itself
+                        os.kill(pid, signal.SIGTERM)
                 fcntl.flock(lock, fcntl.LOCK_UN)
                 assert session.reply(timeout=120).code == 250
     assert_deployed(product, new)
