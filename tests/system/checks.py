@@ -19,6 +19,7 @@ from tests.lab.wire import ENDPOINTS
 
 DONE, FAILED, USAGE, TEMPORARY, CONFIG = 0, 1, 64, 75, 78
 STATE = f"{PUSH_STATE}/mailcow.json"
+UNHURRIED = {"verify": {"timeout": "20s"}}  # where a service is restarted, and is to serve again within that time
 
 
 @pytest.fixture

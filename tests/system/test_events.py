@@ -13,7 +13,7 @@ from tests.lab.lab import KNOWN_HOSTS, PUSH, PUSH_CONF
 from tests.lab.make import REPOSITORY
 from tests.lab.pki import CA
 
-from tests.system.checks import CONFIG, DONE, FAILED, TEMPORARY
+from tests.system.checks import CONFIG, DONE, FAILED, TEMPORARY, UNHURRIED
 from tests.system.test_check import acme
 from tests.system.test_ladder import PROGRAMS, QUICK, breaking, deaf, ecdsa_only  # noqa: F401
 from tests.system.test_sni import configure, lineage
@@ -214,7 +214,7 @@ def test_what_is_rolled_back_and_comes_again(ecdsa_only, journals):  # noqa: F81
 
 def test_a_restart(deaf, journals):  # noqa: F811
     deaf("nginx-mailcow", PROGRAMS["nginx-mailcow"])
-    journals.restart()
+    journals.restart(UNHURRIED)
     journals.lab.renew()
     assert journals.push() == DONE
     event = journals.one(journals.mail, "restarted")

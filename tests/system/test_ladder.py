@@ -10,8 +10,8 @@ from tests.lab.engine import Front
 from tests.lab.host import PYTHON, wait_for
 from tests.lab.lab import DEPLOY_STATE
 from tests.lab.wire import ENDPOINTS
-from tests.system.checks import (DONE, FAILED, TEMPORARY, assert_deployed, deploy_record, generations, installed_fingerprint,
-                                 sessions)
+from tests.system.checks import (DONE, FAILED, TEMPORARY, UNHURRIED, assert_deployed, deploy_record, generations,
+                                 installed_fingerprint, sessions)
 from tests.system.protocol import HELLO, connect, put
 
 QUICK = {"verify": {"timeout": "8s"}}
@@ -57,7 +57,7 @@ def started(lab) -> dict[str, str]:
 @pytest.mark.parametrize("service", PROGRAMS)
 def test_what_a_reload_does_not_reach_is_restarted_alone(product, deaf, service):
     deaf(service, PROGRAMS[service])
-    restart(product)
+    restart(product, UNHURRIED)
     before = started(product)
     new = product.renew()
     result = product.push("--json")
@@ -72,7 +72,7 @@ def test_what_a_reload_does_not_reach_is_restarted_alone(product, deaf, service)
 def test_nginx_is_restarted_after_dovecot_works_again(product, deaf):
     for service in ("dovecot-mailcow", "nginx-mailcow"):
         deaf(service, PROGRAMS[service])
-    restart(product)
+    restart(product, UNHURRIED)
     new = product.renew()
     result = product.push("--json")
     assert result.returncode == DONE, result.stdout + result.stderr

@@ -4,7 +4,7 @@ import pytest
 from tests.lab.lab import Lab
 from tests.lab.mailcow import SERVICES
 from tests.lab.podman import Podman
-from tests.system.checks import DONE, TEMPORARY, assert_deployed, deploy_record, everywhere
+from tests.system.checks import DONE, TEMPORARY, UNHURRIED, assert_deployed, deploy_record, everywhere
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_a_renewal_is_reloaded_and_served(podman):
 
 
 def test_a_service_that_does_not_reload_is_restarted(podman):
-    podman.write_deploy_conf({"verify": {"timeout": "5s"}})
+    podman.write_deploy_conf(UNHURRIED)
     podman.start_deployer()
     before = started(podman)
     podman.mailcow.exec("dovecot-mailcow", "mv", "/usr/sbin/dovecot", "/usr/sbin/dovecot.away")
@@ -45,7 +45,7 @@ def test_a_service_that_does_not_reload_is_restarted(podman):
                         "exec /usr/sbin/dovecot.away \"$@\"\\n' > /usr/sbin/dovecot && chmod 755 /usr/sbin/dovecot")
     try:
         new = podman.renew()
-        result = podman.push("-v", timeout=200)
+        result = podman.push("-v")
         assert result.returncode == DONE, result
         assert " restarted " in result.stdout
         assert_deployed(podman, new)
