@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.lab.host import PYTHON, Timeout, wait_for
+from tests.lab.host import PYTHON, wait_for
 from tests.lab.lab import ETC, HOSTNAME, NAMES, PUSH_CONF
 from tests.lab.pki import Bundle
 from tests.system.checks import DONE, FAILED, Untouched
@@ -48,8 +48,7 @@ def pebble(product):
             stack.callback(process.stop)
         stack.callback(lambda: [shutil.rmtree(product.proxy.path(path), ignore_errors=True)
                                 for path in ("/etc/letsencrypt", SRV)])
-        with contextlib.suppress(Timeout):
-            root = wait_for(lambda: fetch_root(product), "pebble", 15)
+        root = wait_for(lambda: fetch_root(product), "pebble")
         product.mail.write(f"{ETC}/pebble-root.pem", root)
         stack.callback(product.mail.path(f"{ETC}/pebble-root.pem").unlink)
         product.write_deploy_conf({"deploy": {"trust": f"{ETC}/pebble-root.pem"}})

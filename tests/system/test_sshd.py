@@ -43,6 +43,10 @@ def pushes(lab) -> bool:
     return lab.push().returncode == DONE
 
 
+def wait_until_pushes(lab) -> None:
+    wait_for(lambda: pushes(lab), "sshd to have read its configuration again")
+
+
 def test_one_command_lets_a_proxy_host_push(bare):
     assert not pushes(bare)
     said = enroll(bare, bare.public_key)
@@ -75,10 +79,10 @@ def test_other_keys_and_an_edited_drop_in_stay(bare):
 
 
 def test_from_an_address_alone(bare):
+    enroll(bare, "--from", "192.0.2.80", bare.public_key)
+    wait_until_pushes(bare)
     enroll(bare, "--from", "192.0.2.81", bare.public_key)
     assert not pushes(bare)
-    enroll(bare, "--from", "192.0.2.80", bare.public_key)
-    assert pushes(bare)
     assert bare.mail.read(AUTHORIZED_KEYS).count("\n") == 1
     before = files(bare)
     enroll(bare, "--from", '192.0.2.80",command="/bin/sh', bare.public_key, expected=USAGE)
@@ -87,7 +91,7 @@ def test_from_an_address_alone(bare):
 
 def test_it_can_be_undone(bare):
     enroll(bare, bare.public_key)
-    assert pushes(bare)
+    wait_until_pushes(bare)
     assert "removed" in enroll(bare, "--remove", bare.public_key)
     assert files(bare) == [None, None]
     assert not pushes(bare)
@@ -112,7 +116,7 @@ def test_what_keeps_the_pusher_out_is_told_with_its_remedy(bare, options, findin
     assert not pushes(bare)
     start(bare)
     enroll(bare, bare.public_key)
-    assert pushes(bare)
+    wait_until_pushes(bare)
 
 
 def test_a_configuration_without_the_include(bare):
