@@ -51,10 +51,10 @@ def driver_args(port: int, key: Path, known_hosts: Path, *, host="127.0.0.1", op
     return [str(DRIVER), *map(str, options), host, str(port), USER, str(key), str(known_hosts)]
 
 
-def drive(port, key, known_hosts, *, host="127.0.0.1", options=("-h", 5000), stdin=b"", prefix=()) -> Result:
+def drive(port, key, known_hosts, *, host="127.0.0.1", options=("-h", 30000), stdin=b"", prefix=()) -> Result:
     started = time.monotonic()
     done = subprocess.run([*prefix, *driver_args(port, key, known_hosts, host=host, options=options)],
-                          input=stdin, capture_output=True, timeout=60)
+                          input=stdin, capture_output=True, timeout=120)
     seconds = time.monotonic() - started
     return Result(done.returncode, done.stdout, done.stderr.decode(), seconds)
 
@@ -64,7 +64,7 @@ def keygen(path: Path, *args: str, passphrase="") -> Path:
     return path
 
 
-def wait_until(condition: Callable[[], bool], seconds=10.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds=60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"

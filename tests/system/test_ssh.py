@@ -155,14 +155,14 @@ def test_stderr_is_escaped(sshd):
 
 def test_early_exit_while_sending(sshd):
     sshd.authorize("echo no; exit 3")
-    result = sshd.drive(stdin=b"x" * (1 << 20), options=("-s", 20000))
+    result = sshd.drive(stdin=b"x" * (1 << 20), options=("-s", 60000))
     assert (result.code, result.stdout) == (DONE, b"no\n"), result.stderr
-    assert result.seconds < 5
+    assert result.seconds < 30
 
 
 def test_early_exit_while_sending_more_than_the_window(sshd):
     sshd.authorize("exit 3")
-    assert sshd.drive(stdin=b"x" * (8 << 20), options=("-s", 20000)).seconds < 5
+    assert sshd.drive(stdin=b"x" * (8 << 20), options=("-s", 60000)).seconds < 30
 
 
 def test_missing_forced_command_is_harmless(sshd):
@@ -172,11 +172,11 @@ def test_missing_forced_command_is_harmless(sshd):
     assert "mailcow-certsync-forced-command-missing: not found" in result.remote_stderr
 
 
-@pytest.mark.parametrize("command", ["cat", "exec sleep 5"])
+@pytest.mark.parametrize("command", ["cat", "exec sleep 60"])
 def test_close_at_once(sshd, command):
     sshd.authorize(command)
     result = sshd.drive(options=("-x",))
-    assert result.code == DONE and result.seconds < 2.5, result.stderr
+    assert result.code == DONE and result.seconds < 30, result.stderr
 
 
 def test_answer_while_the_input_stays_open(sshd):
@@ -443,7 +443,7 @@ def test_sshd_killed(sshd):
 
 def test_session_timeout(sshd):
     process = sshd.popen("-s", "700")
-    wait_until(lambda: process.poll() is not None, 5)
+    wait_until(lambda: process.poll() is not None)
     result = finish(process)
     assert result.code == TEMPORARY and "session: timed out: not finished within 0.7 s" in result.error
 
@@ -454,7 +454,6 @@ def test_closed_at_every_stage(sshd):
             result = sshd.drive(port=port, known_hosts=sshd.known_hosts(sshd.pin(name="127.0.0.1")))
         assert result.code in (TEMPORARY, DONE), (after, result.stderr)
         assert result.code == DONE or "connection lost" in result.error or "before its banner" in result.error
-        assert result.seconds < 3, after
 
 
 @pytest.mark.parametrize("after", [0, 10, 500, 1150, 1500, 2000, 2400])
@@ -463,7 +462,7 @@ def test_black_hole_at_every_stage(sshd, after):
         known = sshd.known_hosts(sshd.pin(name="127.0.0.1"))
         result = sshd.drive(port=port, known_hosts=known, options=("-h", 400))
     assert result.code == TEMPORARY and "handshake: timed out" in result.error, result.stderr
-    assert 0.3 < result.seconds < 2
+    assert 0.3 < result.seconds < 20
 
 
 # Servers that are none, or mean harm
@@ -525,11 +524,11 @@ HOSTILE = {
 def test_hostile(keys, pinned, name):
     handle, code, why = HOSTILE[name]
     with server(handle) as port:
-        deadline = 5000 if "flood" in name else 900
+        deadline = 30000 if "flood" in name else 900
         result = drive(port, keys / "ed25519", pinned(port), options=("-h", deadline))
     assert result.code == code and why in result.error, result.stderr
     assert "host-key" not in result.steps
-    assert result.seconds < 2.5
+    assert result.seconds < 20
 
 
 # Name resolution and connecting
@@ -539,7 +538,7 @@ RESOLVER = """
 import os, socket, subprocess, sys, threading
 mode, directory, command = sys.argv[1], sys.argv[2], sys.argv[3:]
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-open(directory + "/resolv.conf", "w").write("nameserver 127.0.0.1\\noptions timeout:5 attempts:1\\n")
+open(directory + "/resolv.conf", "w").write("nameserver 127.0.0.1\\noptions timeout:30 attempts:1\\n")
 subprocess.run(["mount", "--bind", directory + "/resolv.conf", "/etc/resolv.conf"], check=True)
 if mode != "absent":
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -567,7 +566,7 @@ def test_resolving(keys, tmp_path, mode, code, why):
                    prefix=["unshare", "-m", "-n", sys.executable, "-c", RESOLVER, mode, str(tmp_path)])
     assert result.code == code and why in result.error, result.stderr
     assert result.error.startswith("mail.example.org port 22: ")
-    assert result.seconds < 3
+    assert result.seconds < 20
 
 
 def test_connection_refused(keys, pinned):
@@ -583,7 +582,7 @@ def test_connect_timeout(keys, pinned):
     with deaf("127.0.0.1") as port:
         result = drive(port, keys / "ed25519", pinned(port), options=("-c", 500))
     assert result.code == TEMPORARY and "connect: timed out after 0.5 s" in result.error, result.stderr
-    assert 0.4 < result.seconds < 2
+    assert 0.4 < result.seconds < 10
 
 
 def test_next_address_is_tried(start):
