@@ -15,7 +15,7 @@ import pytest
 
 from tests.lab.make import VARIABLES
 from tests.lab.host import Host, Process, wait_for
-from tests.lab.lab import DEPLOY, HOSTNAME, KEY, KNOWN_HOSTS, NAMES, PUSH, RECEIVE, SOCKET, Lab
+from tests.lab.lab import DEPLOY, HOSTNAME, KEY, KNOWN_HOSTS, NAMES, PATIENCE, PUSH, RECEIVE, SOCKET, Lab
 from tests.lab.pki import CA, Bundle
 from tests.system.checks import CONFIG, DONE, FAILED, TEMPORARY, Untouched, assert_deployed, end, read_until
 from tests.system.protocol import HELLO, connect, greeted, parse, put
@@ -76,21 +76,25 @@ class Memcheck:
             host.write(SHIM, shim, 0o755)
             host.path(FOLDER).chmod(0o1777)
         self.authorize()
-        lab.write_deploy_conf({"verify": {"timeout": "10s"}})
-        lab.start_deployer(wrapper=VALGRIND)
+        self.start_deployer("60s")
+
+    def start_deployer(self, timeout: str) -> None:
+        """timeout: of the verification"""
+        self.lab.write_deploy_conf({"verify": {"timeout": timeout}})
+        self.lab.start_deployer(wrapper=VALGRIND)
 
     def authorize(self) -> None:
         self.lab.sshd.authorize(self.lab.public_key, options=f'restrict,command="{" ".join([*VALGRIND, RECEIVE])}"')
 
     def push(self, *args: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-        return self.lab.proxy.run([*VALGRIND, *options, PUSH, *args], check=False, timeout=120)
+        return self.lab.proxy.run([*VALGRIND, *options, PUSH, *args], check=False, timeout=PATIENCE)
 
     def start_push(self) -> Process:
         return self.lab.proxy.popen([*VALGRIND, PUSH, "-v"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                     stderr=subprocess.PIPE, text=True)
 
     def deploy(self, *args: str) -> subprocess.CompletedProcess:
-        return self.lab.mail.run([*VALGRIND, DEPLOY, *args], check=False, timeout=120)
+        return self.lab.mail.run([*VALGRIND, DEPLOY, *args], check=False, timeout=PATIENCE)
 
     def assert_clean(self, *roles: str) -> None:
         """Ends the deployer; then there is a log of each of these, and of no other, process, and no error in any."""
@@ -168,6 +172,7 @@ def test_a_rejected_push(memcheck):
 
 
 def test_a_push_that_is_not_served(memcheck):
+    memcheck.start_deployer("10s")  # in vain
     memcheck.lab.docker("stop", "--time=2", memcheck.lab.mailcow.name("nginx-mailcow"))
     memcheck.lab.renew()
     result = memcheck.push()
@@ -231,7 +236,7 @@ def test_a_push_that_is_cut_within_the_progress(memcheck):
         push = memcheck.start_push()
         read_until(push, "judged")
         link.set(cut_down=0)
-        result = end(push, 120)
+        result = end(push)
     assert result.returncode == TEMPORARY and result.stderr, result
     memcheck.assert_clean(*PUSH_PATH, JUDGE)
     assert_deployed(memcheck.lab, new)
@@ -242,7 +247,7 @@ def test_a_push_that_is_cut_within_the_progress(memcheck):
 
 def test_a_bare_bundle(memcheck):
     new = memcheck.lab.issue()
-    replies = parse(memcheck.lab.ssh(input=new.pem, timeout=120).stdout)
+    replies = parse(memcheck.lab.ssh(input=new.pem).stdout)
     assert [reply.code for reply in replies] == [220, 250, 250]
     assert_deployed(memcheck.lab, new)
     memcheck.assert_clean(RELAY, DAEMON, SESSION, JUDGE)
@@ -260,7 +265,7 @@ def test_the_operator(memcheck):
 
 def test_the_relay_without_a_deployer(memcheck):
     memcheck.lab.stop_deployer()
-    assert memcheck.lab.ssh(input="", timeout=120).stdout.startswith("421 unavailable: ")
+    assert memcheck.lab.ssh(input="").stdout.startswith("421 unavailable: ")
     memcheck.assert_clean(RELAY, DAEMON)
 
 
@@ -323,8 +328,8 @@ def test_a_terminated_daemon_finishes_a_deployment(memcheck):
     push = memcheck.start_push()
     read_until(push, "staged")
     memcheck.lab.deployer.send_signal(signal.SIGTERM)
-    assert end(push, 120).returncode == DONE
-    assert memcheck.lab.deployer.wait(30) == 0, memcheck.lab.deployer_log()
+    assert end(push).returncode == DONE
+    assert memcheck.lab.deployer.wait(120) == 0, memcheck.lab.deployer_log()
     memcheck.lab.deployer = None
     assert_deployed(memcheck.lab, new)
     memcheck.assert_clean(*PUSH_PATH, JUDGE)
