@@ -98,14 +98,23 @@ def processes(*hosts: Host) -> Iterator[tuple[str, int]]:
             continue  # it has ended
 
 
-def in_memory(key: Key, *hosts: Host) -> dict[str, dict[str, int]]:
-    """What each process of the product holds of it; of two with the same role, what both hold."""
+def snapshot(*hosts: Host) -> list[tuple[str, bytes]]:
+    """The memory of each process of the product, with its role."""
+    return [(role, memory(pid)) for role, pid in processes(*hosts)]
+
+
+def counted(key: Key, taken: list[tuple[str, bytes]]) -> dict[str, dict[str, int]]:
+    """What each process of a snapshot holds of it; of two with the same role, what both hold."""
     found: dict[str, dict[str, int]] = {}
-    for role, pid in processes(*hosts):
-        counts = key.count(memory(pid))
+    for role, content in taken:
+        counts = key.count(content)
         found[role] = {form: found.get(role, {}).get(form, 0) + counts.get(form, 0)
                        for form in {*counts, *found.get(role, {})}}
     return found
+
+
+def in_memory(key: Key, *hosts: Host) -> dict[str, dict[str, int]]:
+    return counted(key, snapshot(*hosts))
 
 
 def on_display(key: Key, *hosts: Host) -> dict[str, dict[str, int]]:
