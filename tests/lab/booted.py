@@ -35,11 +35,16 @@ class Booted(Host):
         self.binds = binds
         self.boot_seconds = 0.0
         self._nspawn: Process | None = None
+        self.pid = 0  # while it is off
         self._log = outer.path(f"/var/log/{self.name}-console.log")
         tar = image(cache, RECIPE)
         self._disk = outer.path(f"{MACHINES}/{self.name}")
         self._disk.mkdir(parents=True)
-        subprocess.run(["tar", "-C", self._disk, "-xf", tar], check=True)
+        try:
+            subprocess.run(["tar", "-C", self._disk, "-xf", tar], check=True)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def root(self) -> Path:
@@ -78,17 +83,20 @@ class Booted(Host):
 
     def power_off(self) -> None:
         self.systemctl("poweroff", check=False)  # it may be gone before it answers
-        self._ended(60)
+        self._ended()
 
     def cut_power(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        self._ended(10)
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+        else:  # it has not come so far
+            self._nspawn.kill()
+        self._ended()
 
-    def _ended(self, timeout: float) -> None:
-        self._nspawn.wait(timeout)
-        self._nspawn = None
+    def _ended(self) -> None:
+        self._nspawn.wait(60)
+        self._nspawn, self.pid = None, 0
         for process in self.processes:
-            process.wait(10)
+            process.wait(60)
 
     def close(self) -> None:
         if self._nspawn:

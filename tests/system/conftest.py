@@ -1,4 +1,5 @@
 """One lab for all system tests; each test gets it as after its start."""
+import contextlib
 import sys
 from pathlib import Path
 
@@ -44,9 +45,11 @@ def pytest_runtest_makereport(item, call):
     lab = item.funcargs.get("lab") if hasattr(item, "funcargs") else None
     if report.when == "call" and report.failed and lab:
         for name, read in {"deployer": lab.deployer_log, "sshd": lab.sshd.log, "dockerd": lab.docker.log}.items():
-            report.sections.append((f"{name} log, its end", read()[-4000:]))
+            with contextlib.suppress(Exception):
+                report.sections.append((f"{name} log, its end", read()[-4000:]))
     pair = item.funcargs.get("pair") if hasattr(item, "funcargs") else None
     if report.when == "call" and report.failed and pair:
         for host in pair.hosts:
-            if host.is_on:
-                report.sections.append((f"{host.name}'s journal, its end", host.journal("--lines=60")[-6000:]))
+            with contextlib.suppress(Exception):
+                if host.is_on:
+                    report.sections.append((f"{host.name}'s journal, its end", host.journal("--lines=60")[-6000:]))

@@ -51,14 +51,18 @@ class PowerCut:
         lab.reset()
         self.scenario = scenario_class(lab)
         self.scenario.prepare()
+        self.host.path(MOUNT).mkdir(parents=True)
         self.tracer = Tracer()
         self.daemon = None
-        self.host.path(MOUNT).mkdir(parents=True)
-        self.host.write(CONF, ini({
-            "deploy": {"state": STATE, "socket": SOCKET, "push_user": USER, "trust": TRUST},
-            "mailcow": {"path": f"{MOUNT}/mailcow"}, "docker": {"host": "unix:///nonexistent"},
-            **self.scenario.configuration}))
-        self.disk = self.make_disk()
+        try:
+            self.host.write(CONF, ini({
+                "deploy": {"state": STATE, "socket": SOCKET, "push_user": USER, "trust": TRUST},
+                "mailcow": {"path": f"{MOUNT}/mailcow"}, "docker": {"host": "unix:///nonexistent"},
+                **self.scenario.configuration}))
+            self.disk = self.make_disk()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         self.stop()
