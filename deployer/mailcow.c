@@ -160,8 +160,12 @@ int mailcow_read(const char *path, struct mailcow *out, struct error *err)
 {
     char file[PATH_MAX];
     struct variable v[] = {
-        {.key = "MAILCOW_HOSTNAME"},        {.key = "COMPOSE_PROJECT_NAME"},     {.key = "HTTPS_PORT"},
-        {.key = "ADDITIONAL_SERVER_NAMES"}, {.key = "NGINX_USE_PROXY_PROTOCOL"}, {.key = "SKIP_LETS_ENCRYPT"},
+        {.key = "MAILCOW_HOSTNAME"},
+        {.key = "COMPOSE_PROJECT_NAME"},
+        {.key = "HTTPS_PORT"},
+        {.key = "ADDITIONAL_SERVER_NAMES"},
+        {.key = "NGINX_USE_PROXY_PROTOCOL"},
+        {.key = "SKIP_LETS_ENCRYPT"},
     };
     AUTO_SECRET struct secret text = SECRET(CONF_BYTES); /* it holds mailcow's database passwords */
     snprintf(file, sizeof file, "%s/mailcow.conf", path);
