@@ -5,6 +5,17 @@ static int result_of(const struct outcome *o)
     return o->result <= OUTCOME_DEPLOYED ? 0 : o->result == OUTCOME_PENDING ? E_TEMPORARY : E_FAILED;
 }
 
+/* One of when the clock was ahead counts from now on: no silence would be noticed before it had come to it.
+ */
+static time_t last_contact(const struct mailhost *host)
+{
+    time_t last = store_last_contact(host->store), now = time(NULL);
+    if (last <= now)
+        return last;
+    store_note_contact(host->store);
+    return now;
+}
+
 int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome *outcome, bool keep,
                         struct alarm_book **out, struct error *err)
 {
@@ -13,7 +24,7 @@ int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome
     int rc = alarm_book_read(&book, store_folder(host->store), time(NULL), err);
     if (rc < 0)
         return rc;
-    alarm_judge_contact(book, conf, "", store_last_contact(host->store));
+    alarm_judge_contact(book, conf, "", last_contact(host));
     for (size_t i = 0; i < outcome->pair_count; i++) {
         const struct pair *p = &outcome->pairs[i];
         if (p->is_removed)

@@ -3,6 +3,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 
 import pytest
 
@@ -135,6 +136,15 @@ def test_alarms_that_cannot_be_judged_or_kept_fail_the_pass(product, name, optio
     path.rmdir()
     assert product.deploy(**options).returncode == DONE
     assert_deployed(product, new)
+
+
+def test_a_contact_in_the_future_counts_from_now(product):
+    """The clock was ahead once: for as long nobody would notice a silent proxy host."""
+    deployed(product)
+    contact = product.mail.path(f"{DEPLOY_STATE}/contact")
+    os.utime(contact, (time.time() + 10**7,) * 2)
+    assert product.deploy().returncode == DONE
+    assert abs(contact.stat().st_mtime - time.time()) < 300
 
 
 def test_what_cannot_be_read_decides_nothing(product):
