@@ -209,10 +209,9 @@ static void emit(const struct report *r, const char *text, const struct report_r
 static const struct {
     const char *key, *name;
 } step_fields[] = {
-    {"want", "WANT"},        {"us", "DURATION_USEC"}, {"endpoint", "ENDPOINT"},
-    {"address", "ADDRESS"},  {"service", "SERVICE"},  {"container", "CONTAINER"},
-    {"command", "COMMAND"},  {"id", "FINDING"},       {"generation", "GENERATION"},
-    {"to", "TO_GENERATION"},
+    {"want", "WANT"},       {"us", "DURATION_USEC"}, {"endpoint", "ENDPOINT"},
+    {"address", "ADDRESS"}, {"service", "SERVICE"},  {"container", "CONTAINER"},
+    {"command", "COMMAND"}, {"id", "FINDING"},       {"generation", "GENERATION"},
 };
 #define STEP_FIELDS (sizeof step_fields / sizeof *step_fields)
 

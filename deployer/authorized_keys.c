@@ -98,6 +98,22 @@ char *authorized_keys_with(const char *text, const struct public_key *key, const
     return out;
 }
 
+bool authorized_keys_has(const char *text, const struct public_key *key, const char *options)
+{
+    bool any = false;
+    while (*text) {
+        size_t len = strcspn(text, "\n");
+        if (holds(text, len, key)) {
+            size_t before = (size_t)((char *)memmem(text, len, key->blob, strlen(key->blob)) - text);
+            if (!memmem(text, before, options, strlen(options)))
+                return false;
+            any = true;
+        }
+        text += len + (text[len] == '\n');
+    }
+    return any;
+}
+
 bool authorized_keys_has_any(const char *text)
 {
     while (*text) {

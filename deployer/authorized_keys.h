@@ -28,7 +28,10 @@ int public_key_parse(const char *line, struct public_key *out, struct error *err
  */
 char *authorized_keys_with(const char *text, const struct public_key *key, const char *options);
 
-/* The same without it. */
+/* Whether the key is in it, and wherever it is these options are in front, perhaps among others. */
+bool authorized_keys_has(const char *text, const struct public_key *key, const char *options);
+
+/* The text of the file without the key. */
 char *authorized_keys_without(const char *text, const struct public_key *key);
 
 /* Whether any line of the text is a key. */

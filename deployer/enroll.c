@@ -263,11 +263,15 @@ static int result(struct enrolment *e, const char *result, const char *detail)
 
 /* ---- the two ways ---- */
 
+/* Without --from the options of a key that is confined already stay: they are somebody's. */
 static int write_key(struct enrolment *e, struct error *err)
 {
-    char options[sizeof e->receive + 600];
-    snprintf(options, sizeof options, "%s%s%srestrict,command=\"%s\"", e->opts->from ? "from=\"" : "",
-             e->opts->from ? e->opts->from : "", e->opts->from ? "\"," : "", e->receive);
+    char confined[sizeof e->receive + 30], options[sizeof confined + 600];
+    snprintf(confined, sizeof confined, "restrict,command=\"%s\"", e->receive);
+    if (!e->opts->from && authorized_keys_has(text_of(&e->keys), &e->key, confined))
+        return 0;
+    snprintf(options, sizeof options, "%s%s%s%s", e->opts->from ? "from=\"" : "",
+             e->opts->from ? e->opts->from : "", e->opts->from ? "\"," : "", confined);
     AUTO_FREE char *text = authorized_keys_with(text_of(&e->keys), &e->key, options);
     return text ? write_change(&e->keys, text, err) : error_memory(err);
 }

@@ -100,8 +100,10 @@ static int scan_entry(struct lineage_list *l, const struct source *source, const
         return 0;
     snprintf(name, sizeof name, "%s/%s", source->name, entry);
     int rc = add_folder(l, name, folder, &err);
-    if (rc < 0)
+    if (rc < 0) {
+        l->is_partial = true;
         on_trouble(ctx, source, &err);
+    }
     return rc;
 }
 

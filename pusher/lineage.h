@@ -25,6 +25,7 @@ struct lineage {
 struct lineage_list {
     struct lineage *list;
     size_t count;
+    bool is_partial;                  /* there is one more, of which a file is missing or cannot be reached */
     void (*free_cert)(struct cert *); /* set by whoever sets a cert, so that the scan needs no cryptography */
 };
 void lineage_list_free(struct lineage_list *l);

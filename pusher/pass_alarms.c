@@ -17,7 +17,7 @@ static bool is_all_known(const struct pass_alarms_opts *o)
     for (size_t i = 0; i < o->lineages->count; i++)
         if (!o->lineages->list[i].cert)
             return false;
-    return o->scanned >= 0;
+    return o->scanned >= 0 && !o->lineages->is_partial;
 }
 
 static void judge_renewals(struct alarm_book *book, const struct pass_alarms_opts *o,

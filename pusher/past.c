@@ -1,6 +1,7 @@
 #include "pusher/past.h"
 #include "common/member.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -34,10 +35,20 @@ int past_add(int state_fd, const char *target, const struct past_pass *pass, str
     return history_write(history, state_fd, file, err);
 }
 
+/* One that root wrote, who typed a pass, is only to be replaced. */
+static void rewrite(int state_fd, const char *file)
+{
+    json_auto_t *history = NULL;
+    struct error ignored;
+    if (history_read(&history, state_fd, file, &ignored) == 0)
+        history_write(history, state_fd, file, &ignored);
+}
+
 void past_touch(int state_fd, const char *target)
 {
     char file[NAME_MAX], temporary[NAME_MAX + 8];
-    utimensat(state_fd, past_file(file, target), NULL, AT_SYMLINK_NOFOLLOW);
+    if (utimensat(state_fd, past_file(file, target), NULL, AT_SYMLINK_NOFOLLOW) < 0 && errno == EACCES)
+        rewrite(state_fd, file);
     snprintf(temporary, sizeof temporary, ".%s.tmp", file); /* file_replace's, of a pass that was killed */
     unlinkat(state_fd, temporary, 0);
 }

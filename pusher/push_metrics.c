@@ -5,6 +5,8 @@
 #include "pusher/state.h"
 
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define FILE_NAME "mailcow-cert-push.prom"
 
@@ -159,12 +161,19 @@ static int read_all(struct all *all, const struct push_conf *conf, int state_fd,
     return 0;
 }
 
+/* What another one who calls the program wrote, root as a rule, the service could not replace. */
+static bool is_ours(int state_fd)
+{
+    struct stat st;
+    return fstat(state_fd, &st) == 0 && st.st_uid == geteuid();
+}
+
 int push_metrics_write(const struct push_conf *conf, int state_fd, struct error *err)
 {
     AUTO_METRICS struct metrics *m = NULL;
     CLEANUP(all_free) struct all all = {.count = 0};
     const struct metrics_label version[] = {{"version", VERSION}, {0}};
-    if (!metrics_are_wanted(conf->textfile))
+    if (!metrics_are_wanted(conf->textfile) || !is_ours(state_fd))
         return 0;
     int rc = metrics_new(&m, err);
     if (!rc)

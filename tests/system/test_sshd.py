@@ -86,7 +86,10 @@ def test_from_an_address_alone(bare):
     assert bare.mail.read(AUTHORIZED_KEYS).count("\n") == 1
     before = files(bare)
     enroll(bare, "--from", '192.0.2.80",command="/bin/sh', bare.public_key, expected=USAGE)
+    assert "unchanged" in enroll(bare, bare.public_key), "nor does it count from elsewhere by being enrolled again"
     assert files(bare) == before
+    enroll(bare, "--from", "*", bare.public_key)
+    assert pushes(bare)
 
 
 def test_it_can_be_undone(bare):

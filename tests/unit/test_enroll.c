@@ -88,6 +88,28 @@ static void adds_a_key_once(void **state)
     assert_with("#ssh-ed25519 " ED "\n", "#ssh-ed25519 " ED "\n" OPTIONS " ssh-ed25519 " ED " c\n");
 }
 
+static void knows_a_confined_key(void **state)
+{
+    static const struct {
+        const char *text;
+        bool has;
+    } cases[] = {
+        {"", false},
+        {"ssh-ed25519 " ED "\n", false},
+        {OPTIONS " ssh-ed25519 " OTHER "\n", false},
+        {"#" OPTIONS " ssh-ed25519 " ED "\n", false},
+        {"ssh-ed25519 " ED " " OPTIONS "\n", false},
+        {OPTIONS " ssh-ed25519 " ED, true},
+        {"# a\nfrom=\"192.0.2.1\"," OPTIONS ",expiry-time=\"20300101\" ssh-ed25519 " ED " c\n", true},
+        {OPTIONS " ssh-ed25519 " ED "\nssh-ed25519 " ED "\n", false},
+    };
+    const struct public_key key = key_of(ED);
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++)
+        if (authorized_keys_has(cases[i].text, &key, OPTIONS) != cases[i].has)
+            fail_msg("case %zu", i);
+}
+
 static void takes_a_key_away(void **state)
 {
     (void)state;
@@ -179,11 +201,9 @@ static void finds_what_keeps_the_account_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_a_public_key),
-        cmocka_unit_test(refuses_what_is_no_public_key),
-        cmocka_unit_test(adds_a_key_once),
-        cmocka_unit_test(takes_a_key_away),
-        cmocka_unit_test(finds_what_keeps_the_account_out),
+        cmocka_unit_test(reads_a_public_key), cmocka_unit_test(refuses_what_is_no_public_key),
+        cmocka_unit_test(adds_a_key_once),    cmocka_unit_test(knows_a_confined_key),
+        cmocka_unit_test(takes_a_key_away),   cmocka_unit_test(finds_what_keeps_the_account_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

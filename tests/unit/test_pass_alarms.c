@@ -181,6 +181,16 @@ static void a_renewal_that_cannot_be_read_is_not_taken_for_served(void **state)
     assert_has(entry(&p, "unserved"), "\"times\": 1");
 }
 
+static void nor_is_one_of_which_a_file_is_missing(void **state)
+{
+    AUTO_PASS struct pass p = {.d = *state};
+    begin(&p);
+    assert_int_equal(unlinkat(p.d->fd, "live/npm-5/privkey.pem", 0), 0);
+    assert_int_equal(judge(&p), E_FAILED);
+    assert_int_equal(p.lineages.count, 0);
+    assert_has(entry(&p, "unserved"), "\"times\": 1");
+}
+
 /* A neighbour that can never be read must not keep the alarm of another for ever. */
 static void what_was_served_since_ends_it_whatever_cannot_be_read(void **state)
 {
@@ -236,6 +246,7 @@ int main(void)
         WITH_DIRECTORY(nothing_stands_but_the_state_cannot_be_read),
         WITH_DIRECTORY(a_damaged_state_still_counts_from_the_last_contact),
         WITH_DIRECTORY(a_renewal_that_cannot_be_read_is_not_taken_for_served),
+        WITH_DIRECTORY(nor_is_one_of_which_a_file_is_missing),
         WITH_DIRECTORY(what_was_served_since_ends_it_whatever_cannot_be_read),
         WITH_DIRECTORY(what_is_older_than_what_is_served_is_no_renewal),
         WITH_DIRECTORY(a_contact_in_the_future_is_one_of_now),
