@@ -250,7 +250,10 @@ def test_who_types_it_disturbs_no_timer(pair):
     assert_deployed(pair.lab, new)
     newer = pair.lab.renew()
     assert pair.proxy.run(["mailcow-cert-push", "--force"], timeout=120).returncode == 0
+    [history] = pair.proxy.path(PUSH_STATE).glob("*.history")
+    before = history.stat().st_mtime_ns
     assert pair.push() == "success"
+    assert history.stat().st_mtime_ns > before, "the service's pass is the last one"
     assert_deployed(pair.lab, newer)
     assert errors(pair) == ""
 

@@ -43,7 +43,7 @@ def crashes(rows: list[dict]) -> str:
             f"In {Primary.name} and {SniRenewal.name} all are killed at every system call, and every call that opens or changes a file fails with "
             f"each of {', '.join(errno.errorcode[number] for number in ERRORS)}. In the others, and where one process or the recovery dies, it is "
             f"every call that changes the disk and one in {STEPS} of the rest (one in {Restart.steps} of what takes long), and every call on a "
-            "file fails with one of these, in turn.\n\n" +
+            "file fails with one of these, in turn. So much of these points as the column \"of all\" says was run.\n\n" +
             table(("deployment", "what happens", "points", "of all", "old pair", "new pair", "torn", "strays", "not finished"),
                   ((row["scenario"], KINDS[row["kind"]], row["points"], "all" if row["every"] == 1 else f"one in {row['every']}",
                     row["old"], row["new"], row["torn"], row["strays"], row["not_finished"]) for row in rows if "points" in row)))
