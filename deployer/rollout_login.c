@@ -104,10 +104,9 @@ static int attempt(struct rollout_login *l, const char *fingerprint, int timeout
         .ctx = l,
     };
     l->result_count = 0;
-    int rc = find_key(l, fingerprint, spki, &err);
-    if (!rc)
-        rc = login_run(&opts, l->results, &l->result_count, &err);
-    if (rc)
+    int other = find_key(l, fingerprint, spki, &err);
+    int rc = other ? other : login_run(&opts, l->results, &l->result_count, &err);
+    if (other || rc < 0)
         progress_say(l->progress, "warning: nobody logs in: %s", err.text);
     return rc < 0 ? rc : 0;
 }

@@ -134,6 +134,7 @@ static void only_what_worked_can_break(void **state)
     assert_has(said, "\nlogged-in endpoint=smtps address=127.0.0.1:");
     assert_has(said, "not-logged-in endpoint=smtps address=127.0.0.1:");
     assert_has(said, ": refused: 535 not you");
+    assert_lacks(said, "nobody logs in");
     assert_int_equal(servers[1].tally->connections, 2);
 }
 
