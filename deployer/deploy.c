@@ -201,15 +201,17 @@ static int write_domains(struct deploy *d, struct pair *p, struct error *err)
     return 0;
 }
 
-/* Has sni.map and sni.conf say what is in the folders; what the services must do to read it. */
-static enum reload_level render(struct deploy *d)
+/* Has sni.map and sni.conf say what is in the folders, *out_changed when they did not; what the services must
+ * do to read it. */
+static enum reload_level render(struct deploy *d, bool *out_changed)
 {
     enum reload_level level = RELOAD_PRIMARY;
     struct sni_changes changes = {0};
     struct error err;
     if (sni_render(&d->host->mailcow, d->host->ssl_fd, rollout_skips_sni_map(d->rollout), &changes, &err) < 0)
         outcome_fail(&d->outcome, &err);
-    bool rebuild = changes.postfix || changes.dovecot || d->has_removed;
+    *out_changed = changes.postfix || changes.dovecot;
+    bool rebuild = *out_changed || d->has_removed;
     for (size_t i = 0; i < d->count; i++) {
         const struct pair *p = &d->pairs[i];
         if (is_primary(p))
@@ -355,7 +357,9 @@ static enum rollout_result run(struct deploy *d)
     for (size_t i = 0; i < d->count; i++)
         if (d->pairs[i].is_removed)
             memcpy(d->pairs[i].expected, primary->expected, sizeof primary->expected);
-    return rollout_run(d->rollout, render(d));
+    bool changed = false;
+    enum reload_level level = render(d, &changed);
+    return rollout_run(d->rollout, level, !changed && !d->force && !is_anything_due(d));
 }
 
 /* owners: only what owns a name that broke. True when anything was put back. */
@@ -397,7 +401,7 @@ static enum rollout_result roll_back(struct deploy *d)
     return result;
 }
 
-/* What changed is reloaded; what did not is looked at, and reloaded only if it is not served. */
+/* What changed is reloaded; what did not is looked at, and reloaded only where it is not served. */
 static void bring_to_wire(struct deploy *d)
 {
     struct error err;

@@ -105,6 +105,7 @@ struct docker_details {
     char **env;              /* KEY=value as they are, ended by a NULL; there are passwords in it */
     char userns_mode[32];    /* "host": its root is the mail host's; "": as the engine does it */
     char restart_policy[32]; /* no, always, unless-stopped, on-failure */
+    int64_t started;         /* time_t, when it was started last; 0 when it is not known */
 };
 int docker_inspect(struct docker *d, const char *id, struct docker_details *out, struct error *err);
 /* The value of a variable of its environment, NULL when it is not set. */

@@ -383,21 +383,36 @@ static int read_env(json_t *rows, struct docker_details *out, struct error *err)
     return 0;
 }
 
+/* As Go writes it, with a fraction of a second and Z or an offset; 0 for what is none, or is long ago. */
+static int64_t read_time(const char *text)
+{
+    struct tm tm = {0}, zone = {0};
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (end && *end == '.')
+        end += 1 + strspn(end + 1, "0123456789");
+    if (!end || !strptime(end, "%z", &zone))
+        return 0;
+    int64_t t = timegm(&tm) - zone.tm_gmtoff;
+    return t > 0 ? t : 0;
+}
+
 int docker_json_details(const char *bytes, size_t len, struct docker_details *out, struct error *err)
 {
     AUTO_JSON json_t *json = NULL;
     AUTO_DETAILS struct docker_details details = {0};
-    const char *userns = "", *policy = "";
+    const char *userns = "", *policy = "", *started = "";
     json_t *env = NULL;
     json_error_t why;
     int r = parse(bytes, len, &json, err);
     if (r)
         return r;
-    if (json_unpack_ex(json, &why, 0, "{s:{s?o},s:{s?s,s?{s?s}}}", "Config", "Env", &env, "HostConfig",
-                       "UsernsMode", &userns, "RestartPolicy", "Name", &policy))
+    if (json_unpack_ex(json, &why, 0, "{s:{s?o},s:{s?s,s?{s?s}},s?{s?s}}", "Config", "Env", &env,
+                       "HostConfig", "UsernsMode", &userns, "RestartPolicy", "Name", &policy, "State",
+                       "StartedAt", &started))
         return bad_shape(err, "a container", &why);
     copy_text(details.userns_mode, sizeof details.userns_mode, userns);
     copy_text(details.restart_policy, sizeof details.restart_policy, policy);
+    details.started = read_time(started);
     r = read_env(env, &details, err);
     if (r)
         return r;

@@ -259,6 +259,28 @@ bool mailcow_holds(int ssl_fd, const char *fingerprint)
     return holds;
 }
 
+static void take_later(time_t *last, int folder, const char *path)
+{
+    struct stat st;
+    if (fstatat(folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ctime > *last)
+        *last = st.st_ctime;
+}
+
+time_t mailcow_changed_at(int ssl_fd, const char *want)
+{
+    struct error ignored;
+    AUTO_CLOSE int folder =
+        file_open_dir(ssl_fd, strcmp(want, WANT_PRIMARY) == 0 ? "." : want, false, 0, &ignored);
+    time_t last = 0;
+    take_later(&last, ssl_fd, ".");
+    if (folder < 0)
+        return last;
+    take_later(&last, folder, ".");
+    take_later(&last, folder, "cert.pem");
+    take_later(&last, folder, "key.pem");
+    return last;
+}
+
 /* ---- the wants ---- */
 
 static bool has_name(const struct want *want, const char *name)

@@ -69,6 +69,9 @@ int mailcow_look(int ssl_fd, struct want *want, struct error *err);
  * it cannot be read now. */
 bool mailcow_holds(int ssl_fd, const char *fingerprint);
 
+/* When what is installed for a want, or what folders there are, changed last. */
+time_t mailcow_changed_at(int ssl_fd, const char *want);
+
 /*
  * The want whose certificate a service (nginx-mailcow, postfix-mailcow, dovecot-mailcow) is to serve when the
  * client asks for name, a host name; NULL asks for none. Only wants with something installed count; the

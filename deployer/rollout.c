@@ -37,6 +37,7 @@ struct rollout {
     bool has_before;
     bool is_engine_lost;
     bool skips_sni_map;
+    bool repeats;
     struct verify_result results[ENDPOINT_MAX];
     struct outcome outcome;
     struct rollout_login *login;
@@ -613,6 +614,51 @@ static int reload(struct rollout *r, struct docker *docker, enum reload_level le
     return rc;
 }
 
+/* NULL: nobody's leaf is expected there. */
+static const struct pair *owning_pair(const struct rollout *r, size_t endpoint, size_t question)
+{
+    size_t owner = owner_of(r, &r->endpoints.list[endpoint], question);
+    return owner < r->pair_count ? &r->pairs[owner] : NULL;
+}
+
+/* Whether an endpoint that does not answer may have done so before: nobody knows where nobody has looked. */
+static bool may_have_worked(const struct rollout *r, size_t endpoint, size_t question)
+{
+    const struct verify_cell *before = &row_of(r, r->before, endpoint)[question];
+    const struct pair *owner = owning_pair(r, endpoint, question);
+    if (owner && owner->before == STORE_SERVED)
+        return true;
+    return r->has_before ? !before->applies || verify_completed(before->state) : !r->repeats;
+}
+
+/* Whether a reload may help this endpoint: another pair may be there than the one with which no TLS came
+ * about. */
+static bool needs_reload(const struct rollout *r, size_t endpoint)
+{
+    for (size_t q = 0; q < r->question_count; q++) {
+        const struct verify_cell *cell = &row_of(r, r->now, endpoint)[q];
+        if (!cell->applies || cell->state == VERIFY_SERVED)
+            continue;
+        if (cell->state == VERIFY_STALE || cell->state == VERIFY_HANDSHAKE || may_have_worked(r, endpoint, q))
+            return true;
+    }
+    return false;
+}
+
+static bool service_needs_reload(const struct rollout *r, const char *service)
+{
+    for (size_t i = 0; i < r->endpoints.count; i++)
+        if (strcmp(r->endpoints.list[i].proto->service, service) == 0 && needs_reload(r, i))
+            return true;
+    return false;
+}
+
+/* In a run that repeats, a service that needs none is only looked at. */
+static int reload_service(struct rollout *r, enum reload_level level, const char *service)
+{
+    return reload(r, r->repeats && !service_needs_reload(r, service) ? NULL : r->docker, level, service);
+}
+
 /*
  * Postfix comes after Dovecot has been seen to work with the new configuration: a new smtpd asks Dovecot for
  * its SASL mechanisms first of all, hangs on one that is just reloading, and its master then starts no other
@@ -621,17 +667,17 @@ static int reload(struct rollout *r, struct docker *docker, enum reload_level le
 static void reload_all(struct rollout *r, enum reload_level level)
 {
     r->forbidden = 0;
-    if (reload(r, r->docker, level, NGINX) < 0 || reload(r, r->docker, level, DOVECOT) < 0)
+    if (reload_service(r, level, NGINX) < 0 || reload_service(r, level, DOVECOT) < 0)
         return;
     if (!is_forbidden(r, DOVECOT))
         ask(r, DOVECOT, true, false, r->now);
-    reload(r, r->docker, level, POSTFIX);
+    reload_service(r, level, POSTFIX);
 }
 
 bool rollout_look(struct rollout *r)
 {
     reload(r, NULL, RELOAD_PRIMARY, NULL);
-    if (r->outcome.result > OUTCOME_UNCHANGED || !ask(r, NULL, true, true, r->now))
+    if (!ask(r, NULL, true, true, r->now) || r->outcome.result > OUTCOME_UNCHANGED)
         return false;
     for (size_t i = 0; i < r->endpoints.count; i++)
         tell(r, &r->results[i]);
@@ -640,24 +686,42 @@ bool rollout_look(struct rollout *r)
 
 /* ---- the ladder ---- */
 
-/* Whether a restart may help this endpoint: a leaf of another folder is a matter of names, not of memory, and
- * whom Dovecot trusts one of its configuration. */
-static bool needs_restart(const struct rollout *r, size_t endpoint)
+/* Whether another leaf may be one that the container remembers: that of another folder is a matter of names,
+ * and one that was started since the installation has read what is there. started: 0 when nobody can tell. */
+static bool may_remember(const struct rollout *r, size_t endpoint, size_t question, int64_t started)
+{
+    const struct pair *owner = owning_pair(r, endpoint, question);
+    const struct verify_cell *cell = &row_of(r, r->now, endpoint)[question];
+    return owner && !mailcow_holds(r->host->ssl_fd, cell->fingerprint) &&
+           started <= mailcow_changed_at(r->host->ssl_fd, owner->want->id);
+}
+
+/* Whether a restart may help this endpoint: whom Dovecot trusts is a matter of its configuration. */
+static bool needs_restart(const struct rollout *r, size_t endpoint, int64_t started)
 {
     for (size_t q = 0; q < r->question_count; q++) {
         const struct verify_cell *cell = &row_of(r, r->now, endpoint)[q];
         if (!cell->applies || cell->state == VERIFY_SERVED || cell->state == VERIFY_DISTRUSTED)
             continue;
-        if (cell->state != VERIFY_STALE || !mailcow_holds(r->host->ssl_fd, cell->fingerprint))
+        if (cell->state == VERIFY_STALE ? may_remember(r, endpoint, q, started)
+                                        : may_have_worked(r, endpoint, q))
             return true;
     }
     return false;
 }
 
+static int64_t started_at(const struct rollout *r, const struct docker_container *c)
+{
+    AUTO_DETAILS struct docker_details details = {0};
+    struct error ignored;
+    return docker_inspect(r->docker, c->id, &details, &ignored) == 0 ? details.started : 0;
+}
+
 static bool container_needs_restart(const struct rollout *r, const struct docker_container *c)
 {
+    int64_t started = started_at(r, c);
     for (size_t i = 0; i < r->endpoints.count; i++)
-        if (is_of(c, &r->endpoints.list[i]) && needs_restart(r, i))
+        if (is_of(c, &r->endpoints.list[i]) && needs_restart(r, i, started))
             return true;
     return false;
 }
@@ -733,11 +797,12 @@ static bool look_at_containers(struct rollout *r)
     return false;
 }
 
-/* Services that take no command are restarted without waiting for them to show the old leaf. */
+/* Services that take no command are restarted without waiting for them to show the old leaf, if anything is
+ * new. */
 static bool restart_forbidden(struct rollout *r)
 {
     for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++)
-        if (is_forbidden(r, ladder[i]) && !climb(r, ladder[i], true))
+        if (is_forbidden(r, ladder[i]) && !climb(r, ladder[i], !r->repeats))
             return false;
     return true;
 }
@@ -775,8 +840,9 @@ static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
     return r->outcome.result > OUTCOME_DEPLOYED ? ROLLOUT_SHORT : ROLLOUT_SERVED;
 }
 
-enum rollout_result rollout_run(struct rollout *r, enum reload_level level)
+enum rollout_result rollout_run(struct rollout *r, enum reload_level level, bool repeats)
 {
+    r->repeats = repeats;
     r->outcome = (struct outcome){.result = OUTCOME_UNCHANGED};
     enum rollout_result result = bring_up(r, level);
     if (result != ROLLOUT_BROKEN && !r->is_engine_lost &&

@@ -1,7 +1,8 @@
 /*
  * Bringing what is installed onto the wire: the services are reloaded, every endpoint is asked, and a service
- * that still shows another leaf goes up its ladder: reload, verify, restart of its container alone, verify,
- * alarm.
+ * that still shows another leaf, or worked before and does not answer, goes up its ladder: reload, verify,
+ * restart of its container alone, verify, alarm. It climbs once: a container that was started since the
+ * installation has read it, and what did not work before is not what a restart is for.
  *
  * A look before the installation tells which listeners work. One that did and completes no handshake any more
  * is broken, whatever leaf it would show: that ends the climb at once, so that the deployment can go back.
@@ -45,7 +46,7 @@ void rollout_recall_before(struct rollout *r, const char *down_before);
 bool rollout_knows_before(const struct rollout *r);
 
 /* One look at how things stand; true, and told, when every endpoint serves what it should and every service
- * runs. */
+ * runs. Else a run may follow that repeats. */
 bool rollout_look(struct rollout *r);
 
 enum rollout_result {
@@ -53,7 +54,9 @@ enum rollout_result {
     ROLLOUT_SHORT,  /* rollout_outcome and rollout_want say what is missing */
     ROLLOUT_BROKEN, /* a listener that worked before completes no handshake any more */
 };
-enum rollout_result rollout_run(struct rollout *r, enum reload_level level);
+/* repeats: nothing is new, and only a service is reloaded that the look saw show another leaf or complete no
+ * handshake, or not answer although all was served when it was verified last. */
+enum rollout_result rollout_run(struct rollout *r, enum reload_level level, bool repeats);
 
 /* What concerns the mail host as a whole: a service that is missing, an engine that does not answer. */
 const struct outcome *rollout_outcome(const struct rollout *r);

@@ -186,7 +186,8 @@ def test_a_stopped_service_fails_the_verdict_and_is_taken_up_again(product, serv
     record = deploy_record(product)
     assert {record["current"], record["previous"]} <= set(generations(product)) and record["fingerprint"] == new.fingerprint
     assert "failed" in product.deploy("status").stdout + product.deploy("status").stderr
-    assert product.deploy().returncode == FAILED
+    again = product.deploy("--json")
+    assert again.returncode == FAILED and service in again.stdout and "reloaded" not in steps(again), again
     bring_back(product, service)
     reconciled(product)
     assert_deployed(product, new)

@@ -1,6 +1,7 @@
 """The ladder and the rollback: what serves the old leaf is restarted, what breaks a listener is taken back."""
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -9,12 +10,14 @@ import pytest
 from tests.lab.engine import Front
 from tests.lab.host import PYTHON, wait_for
 from tests.lab.lab import DEPLOY_STATE
+from tests.lab.mailcow import PATH, ports_listening
 from tests.lab.wire import ENDPOINTS
 from tests.system.checks import (DONE, FAILED, TEMPORARY, UNHURRIED, assert_deployed, deploy_record, generations,
-                                 installed_fingerprint, sessions)
+                                 installed_fingerprint, sessions, steps)
 from tests.system.protocol import HELLO, connect, put
 
 QUICK = {"verify": {"timeout": "8s"}}
+DOVECOT_CONF = f"{PATH}/data/conf/dovecot/dovecot.conf"
 
 
 def restart(lab, changes: dict = QUICK) -> None:
@@ -94,8 +97,58 @@ def test_a_restart_that_does_not_help_is_an_alarm(product):
         assert result.returncode == FAILED and "1 of 2 endpoints" in result.stderr, result
         assert installed_fingerprint(product) == new.fingerprint
         assert deploy_record(product)["state"] == "failed"
+        before = started(product)
+        assert product.deploy().returncode == FAILED
+        assert started(product) == before, "it was restarted since the installation"
     finally:
         server.stop()
+
+
+def switch_pop3(lab, on: bool) -> None:
+    """Its ports stay published."""
+    protocols = f"protocols = imap sieve{' pop3' if on else ''}\n"
+    lab.mail.write(DOVECOT_CONF, re.sub("^protocols = .*\n", protocols, lab.mail.read(DOVECOT_CONF), flags=re.MULTILINE))
+    lab.mailcow.reload("dovecot-mailcow")
+    wait_for(lambda: ({110, 995} <= ports_listening(lab.mailcow, "dovecot-mailcow")) == on, "Dovecot to read it")
+
+
+def assert_left_alone(lab) -> None:
+    """A pass that finds what the one before it has alarmed of."""
+    before = started(lab)
+    result = lab.deploy("--json")
+    assert result.returncode == FAILED and "2 of 9 endpoints" in json.loads(result.stdout)["results"][0]["detail"], result
+    assert not {"reloaded", "restarted"} & set(steps(result)), result.stdout
+    assert started(lab) == before
+
+
+def test_what_did_not_work_before_is_no_reason_for_a_restart(product):
+    """POP3 that is switched off while its ports are published: the rest serves, and is left alone from then on."""
+    switch_pop3(product, False)
+    restart(product)
+    before, new = started(product), product.renew()
+    result = product.push("--json")
+    assert result.returncode == FAILED and "2 of 9 endpoints" in result.stdout, result
+    assert "restarted" not in steps(result) and started(product) == before
+    assert_left_alone(product)
+    switch_pop3(product, True)
+    assert product.deploy().returncode == DONE
+    assert_deployed(product, new)
+
+
+def test_what_was_served_and_does_not_answer_is_restarted_once(product):
+    restart(product)
+    new = product.renew()
+    assert product.push().returncode == DONE
+    switch_pop3(product, False)
+    result = product.deploy("--json")
+    assert result.returncode == FAILED, result
+    done = [(step["step"], step["service"]) for step in json.loads(result.stdout)["steps"]
+            if step["step"] in ("reloaded", "restarted")]
+    assert ("restarted", "dovecot-mailcow") in done and ("reloaded", "nginx-mailcow") not in done, done
+    assert_left_alone(product)
+    switch_pop3(product, True)
+    assert product.deploy().returncode == DONE
+    assert_deployed(product, new)
 
 
 OTHER_SERVER = """

@@ -45,7 +45,8 @@ static void tells_the_details_of_a_container(void **state)
     assert_int_equal(inspect(*state, 200,
                              "{\"Id\":\"" ID "\",\"Config\":{\"Env\":[\"PATH=/bin\",\"SKIP_LETS_ENCRYPT=y\","
                              "\"SKIP=\",\"DBPASS=a=b\"]},\"HostConfig\":{\"UsernsMode\":\"host\","
-                             "\"RestartPolicy\":{\"Name\":\"always\",\"MaximumRetryCount\":0}}}",
+                             "\"RestartPolicy\":{\"Name\":\"always\",\"MaximumRetryCount\":0}},"
+                             "\"State\":{\"StartedAt\":\"2026-11-22T02:07:39.123456789Z\"}}",
                              &details, &err),
                      0);
     assert_string_equal(docker_env(&details, "SKIP_LETS_ENCRYPT"), "y");
@@ -55,6 +56,30 @@ static void tells_the_details_of_a_container(void **state)
     assert_null(docker_env(&details, "BPASS"));
     assert_string_equal(details.userns_mode, "host");
     assert_string_equal(details.restart_policy, "always");
+    assert_int_equal(details.started, 1795313259);
+}
+
+/* Docker writes UTC; Podman an offset. */
+static void tells_when_it_was_started(void **state)
+{
+    static const struct {
+        const char *body;
+        int64_t started;
+    } cases[] = {
+        {"{\"Config\":{},\"HostConfig\":{},\"State\":{\"StartedAt\":\"2026-11-22T04:07:39.5+02:00\"}}",
+         1795313259},
+        {"{\"Config\":{},\"HostConfig\":{},\"State\":{\"StartedAt\":\"2026-11-22T02:07:39Z\"}}", 1795313259},
+        {"{\"Config\":{},\"HostConfig\":{},\"State\":{\"StartedAt\":\"0001-01-01T00:00:00Z\"}}", 0},
+        {"{\"Config\":{},\"HostConfig\":{},\"State\":{\"StartedAt\":\"2026-11-22T02:07:39\"}}", 0},
+        {"{\"Config\":{},\"HostConfig\":{},\"State\":{\"StartedAt\":\"yesterday\"}}", 0},
+        {"{\"Config\":{},\"HostConfig\":{},\"State\":{}}", 0},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        AUTO_DETAILS struct docker_details details = {0};
+        struct error err = {0};
+        assert_int_equal(inspect(*state, 200, cases[i].body, &details, &err), 0);
+        assert_int_equal(details.started, cases[i].started);
+    }
 }
 
 static void takes_what_may_be_missing(void **state)
@@ -87,6 +112,7 @@ static void refuses_other_details(void **state)
         {"{\"Config\":{\"Env\":[\"A=b\",1]},\"HostConfig\":{}}", "Config.Env"},
         {"{\"Config\":{},\"HostConfig\":{\"UsernsMode\":1}}", "a container: "},
         {"{\"Config\":{},\"HostConfig\":{\"RestartPolicy\":{\"Name\":1}}}", "a container: "},
+        {"{\"Config\":{},\"HostConfig\":{},\"State\":{\"StartedAt\":1}}", "a container: "},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct docker_details details = {.env = NULL};
@@ -151,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_ENGINE(tells_the_details_of_a_container),
+        WITH_ENGINE(tells_when_it_was_started),
         WITH_ENGINE(takes_what_may_be_missing),
         WITH_ENGINE(refuses_other_details),
         WITH_ENGINE(tells_who_the_containers_root_is),
