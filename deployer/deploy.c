@@ -350,6 +350,12 @@ static void install_all(struct deploy *d, const char *down)
 
 /* ---- onto the wire ---- */
 
+static void note_run(struct deploy *d)
+{
+    for (size_t i = 0; i < d->count; i++)
+        d->pairs[i].is_on_wire = d->pairs[i].is_due && !rollout_lost_engine(d->rollout);
+}
+
 /* The names of a folder that goes are the primary's. */
 static enum rollout_result run(struct deploy *d)
 {
@@ -359,7 +365,9 @@ static enum rollout_result run(struct deploy *d)
             memcpy(d->pairs[i].expected, primary->expected, sizeof primary->expected);
     bool changed = false;
     enum reload_level level = render(d, &changed);
-    return rollout_run(d->rollout, level, !changed && !d->force && !is_anything_due(d));
+    enum rollout_result result = rollout_run(d->rollout, level, !changed && !d->force && !is_anything_due(d));
+    note_run(d);
+    return result;
 }
 
 /* owners: only what owns a name that broke. True when anything was put back. */

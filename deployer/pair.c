@@ -274,6 +274,17 @@ static int make_current(struct mailhost *host, struct pair *p, const struct gene
     return store_write_record(host->store, p->want->id, r, err);
 }
 
+/* The current generation goes on its way again: a crash leaves it pending, and knowing what was seen first.
+ */
+static int resume(struct mailhost *host, struct pair *p, const char *down_before, struct error *err)
+{
+    struct record *r = &p->record;
+    if (r->state != STORE_PENDING || strcmp(down_before, "?") != 0)
+        snprintf(r->down_before, sizeof r->down_before, "%s", down_before);
+    r->state = STORE_PENDING;
+    return store_write_record(host->store, p->want->id, r, err);
+}
+
 static int stage(struct mailhost *host, struct pair *p, const char *down_before,
                  const struct progress *progress, struct error *err)
 {
@@ -346,6 +357,8 @@ int pair_install(struct mailhost *host, struct pair *p, const char *down_before,
         rc = stage(host, p, down_before, progress, err);
     if (!rc && p->chosen[0])
         rc = go_back(host, p, down_before, err);
+    if (!rc && p->is_due && !p->stages && !p->chosen[0])
+        rc = resume(host, p, down_before, err);
     if (rc < 0)
         p->is_refused = true;
     if (!rc && p->writes)
@@ -412,6 +425,13 @@ int pair_revert(struct mailhost *host, struct pair *p, const char *reason, const
 
 /* ---- the end ---- */
 
+static bool is_unfinished(const struct pair *p)
+{
+    bool is_under_way = p->is_due || p->before == STORE_PENDING;
+    return p->outcome.result == OUTCOME_PENDING || p->is_stuck ||
+           (is_under_way && is_ours(p) && !p->is_on_wire);
+}
+
 void pair_conclude(struct mailhost *host, struct pair *p, bool served, const struct progress *progress)
 {
     struct record *r = &p->record;
@@ -422,8 +442,7 @@ void pair_conclude(struct mailhost *host, struct pair *p, bool served, const str
         r->state = STORE_SERVED;
         r->verified = time(NULL);
     } else if (p->outcome.result > OUTCOME_DEPLOYED) {
-        bool pending = p->outcome.result == OUTCOME_PENDING || p->is_stuck;
-        r->state = pending ? STORE_PENDING : STORE_FAILED;
+        r->state = is_unfinished(p) ? STORE_PENDING : STORE_FAILED;
     }
     snprintf(r->detail, sizeof r->detail, "%.*s", (int)sizeof r->detail - 1, p->outcome.detail);
     if (r->state != STORE_PENDING)

@@ -30,6 +30,7 @@ struct pair {
     bool new_domains; /* the folder's file `domains` was written */
     bool is_new;      /* it had none: no service has read the folder before */
     bool is_held;     /* nothing may be installed now: see pair_hold */
+    bool is_on_wire;  /* what is due was told to the services, and the endpoints were asked for it */
     bool is_reverted;
     bool is_stuck;   /* it broke a listener, and could not be put back: the next deployment tries again */
     bool is_removed; /* its folder is to go: its names are to be served by the primary's certificate */
@@ -79,7 +80,8 @@ int pair_revert(struct mailhost *host, struct pair *p, const char *reason, const
                 struct error *err);
 
 /* Records how it stands at the end, and tidies its generations. served: every endpoint serves what is
- * expected. */
+ * expected. What was installed and is not on the wire stays pending, whatever the outcome: what it breaks
+ * only shows when the services read it. */
 void pair_conclude(struct mailhost *host, struct pair *p, bool served, const struct progress *progress);
 
 /* What its outcome is to who reads the journal; EVENT_NONE: nothing was to be done. */

@@ -608,7 +608,7 @@ static int reload(struct rollout *r, struct docker *docker, enum reload_level le
     };
     int rc = docker ? reload_run(docker, &r->containers, &opts, &err) : reload_look(&r->containers, &opts);
     if (rc < 0) {
-        r->is_engine_lost = err.code == E_TEMPORARY;
+        r->is_engine_lost = true;
         outcome_worsen(&r->outcome, outcome_of_error(&err), "reload: %s", err.text);
     }
     return rc;
@@ -843,6 +843,7 @@ static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
 enum rollout_result rollout_run(struct rollout *r, enum reload_level level, bool repeats)
 {
     r->repeats = repeats;
+    r->is_engine_lost = false;
     r->outcome = (struct outcome){.result = OUTCOME_UNCHANGED};
     enum rollout_result result = bring_up(r, level);
     if (result != ROLLOUT_BROKEN && !r->is_engine_lost &&
@@ -852,6 +853,11 @@ enum rollout_result rollout_run(struct rollout *r, enum reload_level level, bool
 }
 
 /* ---- results ---- */
+
+bool rollout_lost_engine(const struct rollout *r)
+{
+    return r->is_engine_lost;
+}
 
 const struct outcome *rollout_outcome(const struct rollout *r)
 {

@@ -58,6 +58,9 @@ enum rollout_result {
  * handshake, or not answer although all was served when it was verified last. */
 enum rollout_result rollout_run(struct rollout *r, enum reload_level level, bool repeats);
 
+/* Whether the engine failed in the last run, so that not every service was told, or can be judged. */
+bool rollout_lost_engine(const struct rollout *r);
+
 /* What concerns the mail host as a whole: a service that is missing, an engine that does not answer. */
 const struct outcome *rollout_outcome(const struct rollout *r);
 

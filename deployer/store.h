@@ -93,7 +93,7 @@ int store_release(struct store *s, const char *want, const char *fingerprint, st
 
 enum store_state {
     STORE_NONE,    /* nothing was ever deployed here */
-    STORE_PENDING, /* accepted, not yet installed and verified: the next pass takes it up */
+    STORE_PENDING, /* accepted, not yet installed and brought to the wire: the next pass takes it up */
     STORE_SERVED,  /* installed and seen on the wire */
     STORE_FAILED,  /* installed, and some endpoint does not serve it */
     STORE_REMOVED, /* its folder is to go as soon as no service needs it */

@@ -156,3 +156,18 @@ def updating(lab: Lab, *command: str, directory: str = mailcow.PATH):
         process.wait(10)
         for name in ("update.sh", "started"):
             lab.mail.path(f"{directory}/{name}").unlink()
+
+
+@contextlib.contextmanager
+def acme(lab, value: str, configured: str = "y"):
+    """acme-mailcow made anew with SKIP_LETS_ENCRYPT as given, and mailcow.conf saying `configured`."""
+    text = lab.mail.read(f"{mailcow.PATH}/mailcow.conf")
+    lab.mail.write(f"{mailcow.PATH}/mailcow.conf", text.replace("SKIP_LETS_ENCRYPT=y", f"SKIP_LETS_ENCRYPT={configured}"), 0o600)
+    lab.mailcow.remove("acme-mailcow")
+    lab.mailcow.create("acme-mailcow", environment={"SKIP_LETS_ENCRYPT": value})
+    try:
+        yield
+    finally:
+        lab.mail.write(f"{mailcow.PATH}/mailcow.conf", text, 0o600)
+        lab.mailcow.remove("acme-mailcow")
+        lab.mailcow.create("acme-mailcow")

@@ -1,5 +1,4 @@
 """mailcow as it really is: `mailcow-cert-deploy check`, and what a deployment makes of the same findings."""
-import contextlib
 import json
 
 import pytest
@@ -9,7 +8,7 @@ from tests.lab.host import wait_for
 from tests.lab.lab import DEPLOY_STATE, HOSTNAME, NAMES, TRUST
 from tests.lab.mailcow import COMPOSE, PATH, PROJECT, SSL
 from tests.lab.pki import Bundle
-from tests.system.checks import DONE, FAILED, TEMPORARY, Untouched, assert_deployed, deploy_record, recorded, updating
+from tests.system.checks import DONE, FAILED, TEMPORARY, Untouched, acme, assert_deployed, deploy_record, recorded, updating
 from tests.system.protocol import HELLO, greeted, relay
 
 ACME, NGINX, DOVECOT, POSTFIX = "acme-mailcow", "nginx-mailcow", "dovecot-mailcow", "postfix-mailcow"
@@ -80,21 +79,6 @@ def test_the_push_user_may_not_check(young):
 
 
 # ---- acme-mailcow
-
-
-@contextlib.contextmanager
-def acme(lab, value: str, configured: str = "y"):
-    """acme-mailcow made anew with SKIP_LETS_ENCRYPT as given, and mailcow.conf saying `configured`."""
-    text = lab.mail.read(f"{PATH}/mailcow.conf")
-    lab.mail.write(f"{PATH}/mailcow.conf", text.replace("SKIP_LETS_ENCRYPT=y", f"SKIP_LETS_ENCRYPT={configured}"), 0o600)
-    lab.mailcow.remove(ACME)
-    lab.mailcow.create(ACME, environment={"SKIP_LETS_ENCRYPT": value})
-    try:
-        yield
-    finally:
-        lab.mail.write(f"{PATH}/mailcow.conf", text, 0o600)
-        lab.mailcow.remove(ACME)
-        lab.mailcow.create(ACME)
 
 
 def test_acme_is_active(young):

@@ -12,8 +12,8 @@ from tests.lab.host import PYTHON, wait_for
 from tests.lab.lab import DEPLOY_STATE
 from tests.lab.mailcow import PATH, ports_listening
 from tests.lab.wire import ENDPOINTS
-from tests.system.checks import (DONE, FAILED, TEMPORARY, UNHURRIED, assert_deployed, deploy_record, generations,
-                                 installed_fingerprint, sessions, steps)
+from tests.system.checks import (DONE, FAILED, TEMPORARY, UNHURRIED, acme, assert_deployed, deploy_record, everywhere,
+                                 generations, installed_fingerprint, sessions, steps, updating)
 from tests.system.protocol import HELLO, connect, put
 
 QUICK = {"verify": {"timeout": "8s"}}
@@ -285,9 +285,14 @@ def test_a_listener_that_was_broken_before_is_no_reason_to_go_back(ecdsa_only):
 def test_a_crash_between_installation_and_verdict_is_still_rolled_back(ecdsa_only):
     """Killed before the services were told; then the recovered daemon finds the listener already broken."""
     lab, bad = ecdsa_only, breaking(ecdsa_only)
+    kill_when_installed(lab, bad)
+    assert_goes_back(lab, bad)
+
+
+def kill_when_installed(lab, bundle) -> None:
     with connect(lab) as session:
         session.reply()
-        session.send(HELLO, put(bad.pem))
+        session.send(HELLO, put(bundle.pem))
         assert session.reply().code == 250
         session.send("DEPLOY")
         while "installed" not in session.line():
@@ -297,10 +302,70 @@ def test_a_crash_between_installation_and_verdict_is_still_rolled_back(ecdsa_onl
         lab.stop_deployer()
     lab.mailcow.reload()
     lab.start_deployer()
-    result = lab.deploy()
-    assert result.returncode == FAILED, result
+
+
+def assert_goes_back(lab, bad) -> None:
+    result = lab.deploy("--json")
+    assert json.loads(result.stdout)["results"][0]["result"] == "rolled-back", result
     assert_old(lab, lab.old)
     assert quarantine(lab)[0]["fingerprint"] == bad.fingerprint
+
+
+def test_a_crash_of_what_was_put_off_is_still_rolled_back(ecdsa_only):
+    """What it replaces, and what worked, is known before it is written."""
+    lab, bad = ecdsa_only, breaking(ecdsa_only)
+    lab.renew(bad)
+    with updating(lab, "./update.sh"):
+        assert lab.push().returncode == TEMPORARY
+    assert installed_fingerprint(lab) == lab.old.fingerprint
+    kill_when_installed(lab, bad)
+    assert_goes_back(lab, bad)
+
+
+# ---- installed, and no service was told
+
+
+def keep_old(lab) -> None:
+    """Each new smtpd reads the file: those that a look is to meet have to be there before."""
+    assert lab.served_everywhere() == everywhere(lab.old)
+
+
+def assert_waits(lab, bad) -> None:
+    assert installed_fingerprint(lab) == bad.fingerprint and deploy_record(lab)["state"] == "pending"
+
+
+def test_an_engine_that_answers_nonsense_costs_no_rollback(ecdsa_only):
+    """Nor does what is refused meanwhile: the services' first reload is what shows that it breaks them."""
+    lab, bad = ecdsa_only, breaking(ecdsa_only)
+    lab.renew(bad)
+    with Front(lab.mail, "GET /v[0-9.]+/containers/json", "garbage") as front:
+        restart(lab, QUICK | {"docker": {"host": front.host}})
+        keep_old(lab)
+        assert lab.push().returncode == FAILED
+    assert_waits(lab, bad)
+    restart(lab)
+    with acme(lab, "n"):
+        refused = lab.deploy()
+    assert refused.returncode == FAILED and "acme-active" in refused.stderr, refused
+    assert_waits(lab, bad)
+    assert_goes_back(lab, bad)
+
+
+def test_who_may_only_look_costs_no_rollback(ecdsa_only):
+    lab, bad = ecdsa_only, breaking(ecdsa_only)
+    restart(lab, QUICK | {"docker": {"host": "unix:///run/elsewhere.sock"}})
+    lab.renew(bad)
+    keep_old(lab)
+    assert lab.push().returncode == TEMPORARY
+    assert lab.push().returncode == TEMPORARY
+    engine = lab.mail.path("/run/elsewhere.sock")
+    engine.symlink_to("/var/run/docker.sock")
+    try:
+        assert "it is only looked at" in lab.push("-v").stdout
+        assert_waits(lab, bad)
+        assert_goes_back(lab, bad)
+    finally:
+        engine.unlink()
 
 
 # ---- by hand
