@@ -94,6 +94,40 @@ static bool is_generation_installed(struct mailhost *host, const struct pair *p,
     return *id && store_load(host->store, p->want->id, id, &g, &ignored) == 0 && is_installed(host, p, &g);
 }
 
+/* Of the want's installed pair, as it is; MAILCOW_NOTHING where a part is missing. */
+static int read_installed(struct mailhost *host, const struct pair *p, struct secret *chain,
+                          struct secret *key, struct error *err)
+{
+    int rc = mailcow_read_installed(host->ssl_fd, p->want->id, "cert.pem", chain, err);
+    return rc ? rc : mailcow_read_installed(host->ssl_fd, p->want->id, "key.pem", key, err);
+}
+
+/* Whether the key is the first certificate's; yes, where that cannot be told. */
+static bool belongs(const struct secret *pair)
+{
+    AUTO_CERT struct cert *first = NULL, *keyed = NULL;
+    struct error ignored;
+    int fault = cert_parse(pair->data, pair->len, CERT_KEY_REQUIRED, &keyed, &ignored);
+    if (fault)
+        return fault < 0 || fault == CERT_SEVERAL_KEYS || fault == CERT_KEY_KIND;
+    return cert_parse(pair->data, pair->len, CERT_KEY_IGNORED, &first, &ignored) != 0 ||
+           strcmp(cert_info(first)->spki, cert_info(keyed)->spki) == 0;
+}
+
+/* Whether services could load what is installed: a certificate may have been put there without its key. 1, 0,
+ * or an error. */
+static int can_be_loaded(struct mailhost *host, const struct pair *p, struct error *err)
+{
+    AUTO_SECRET struct secret chain = SECRET(SECRET_MAX), key = SECRET(SECRET_MAX);
+    AUTO_SECRET struct secret pair = SECRET(2 * SECRET_MAX);
+    int rc = read_installed(host, p, &chain, &key, err);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    if (secret_append(&pair, chain.data, chain.len) < 0 || secret_append(&pair, key.data, key.len) < 0)
+        return error_memory(err);
+    return belongs(&pair);
+}
+
 /* Whether the current generation is this very chain: the same leaf may come again with a better one. */
 static bool is_current(struct mailhost *host, const struct pair *p)
 {
@@ -110,7 +144,7 @@ static bool is_current(struct mailhost *host, const struct pair *p)
 /*
  * Whether the current generation may still take the place of what somebody else put there: it may have
  * expired, or be older. What was accepted and never installed is not forgotten silently. What was rolled back
- * is always replaced. 1, 0, or an error.
+ * is always replaced, and what no service can load sets no floor. 1, 0, or an error.
  */
 static int may_replace(struct mailhost *host, struct pair *p, const struct generation *g,
                        const struct progress *progress, struct error *err)
@@ -118,11 +152,14 @@ static int may_replace(struct mailhost *host, struct pair *p, const struct gener
     AUTO_VERDICT struct judge_verdict verdict = {0};
     char reason[STORE_REASON_SIZE];
     int rc = store_is_quarantined(host->store, p->want->id, p->want->installed, reason, err);
-    if (!rc)
-        rc = judge_pair(host, p, true, &g->chain, &g->key, &verdict, err);
+    if (rc)
+        return rc;
+    rc = can_be_loaded(host, p, err);
+    if (rc >= 0)
+        rc = judge_pair(host, p, rc > 0, &g->chain, &g->key, &verdict, err);
     if (rc < 0)
         return rc;
-    if (rc == STORE_QUARANTINED || verdict.reason == JUDGE_ACCEPTED)
+    if (verdict.reason == JUDGE_ACCEPTED)
         return 1;
     progress_say(progress,
                  "kept want=%s: it was installed by somebody else, and generation %s is refused: %s",
@@ -221,9 +258,7 @@ static int adopt(struct mailhost *host, struct pair *p, struct error *err)
     struct error ignored;
     secret_init(&v.chain, SECRET_MAX);
     secret_init(&v.key, SECRET_MAX);
-    int rc = mailcow_read_installed(host->ssl_fd, p->want->id, "cert.pem", &v.chain, err);
-    if (!rc)
-        rc = mailcow_read_installed(host->ssl_fd, p->want->id, "key.pem", &v.key, err);
+    int rc = read_installed(host, p, &v.chain, &v.key, err);
     if (rc) /* what can be read later is not given up */
         return rc < 0 ? rc : 0;
     if (secret_append(&bundle, v.chain.data, v.chain.len) < 0 ||

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from tests.lab.lab import DEPLOY_STATE, PUSH_STATE
+from tests.lab.mailcow import SSL
 from tests.system.checks import (DONE, FAILED, TEMPORARY, assert_deployed, deploy_record, generations, installed_fingerprint,
-                                 recorded)
+                                 recorded, steps)
 from tests.system.protocol import HELLO, connect, greeted, put
 
 WANT = f"{DEPLOY_STATE}/wants/primary"
@@ -145,6 +146,20 @@ def test_a_contact_in_the_future_counts_from_now(product):
     os.utime(contact, (time.time() + 10**7,) * 2)
     assert product.deploy().returncode == DONE
     assert abs(contact.stat().st_mtime - time.time()) < 300
+
+
+@pytest.mark.parametrize("key", ["of another", "of the next", "gone", "garbage"])
+def test_a_certificate_without_its_key_is_replaced(product, key):
+    """Newer and good, put there by hand: with the key that is there no service could load it."""
+    new = deployed(product)
+    product.mail.write(f"{SSL}/cert.pem", product.issue(age=0).fullchain + (new.cert if key == "of the next" else ""))
+    if key == "gone":
+        product.mail.path(f"{SSL}/key.pem").unlink()
+    elif key == "garbage":
+        product.mail.write(f"{SSL}/key.pem", "-----BEGIN PRIVATE KEY-----", 0o600)
+    result = product.deploy("--json")
+    assert result.returncode == DONE and "installed" in steps(result), result
+    assert_deployed(product, new)
 
 
 def test_what_cannot_be_read_decides_nothing(product):
