@@ -144,17 +144,17 @@ static bool is_current(struct mailhost *host, const struct pair *p)
 /*
  * Whether the current generation may still take the place of what somebody else put there: it may have
  * expired, or be older. What was accepted and never installed is not forgotten silently. What was rolled back
- * is always replaced, and what no service can load sets no floor. 1, 0, or an error.
+ * and what no service can load set no floor, and a rollback that was cut short goes on. 1, 0, or an error.
  */
 static int may_replace(struct mailhost *host, struct pair *p, const struct generation *g,
                        const struct progress *progress, struct error *err)
 {
     AUTO_VERDICT struct judge_verdict verdict = {0};
     char reason[STORE_REASON_SIZE];
-    int rc = store_is_quarantined(host->store, p->want->id, p->want->installed, reason, err);
-    if (rc)
-        return rc;
-    rc = can_be_loaded(host, p, err);
+    int quarantined = store_is_quarantined(host->store, p->want->id, p->want->installed, reason, err);
+    if (quarantined < 0 || (quarantined && p->is_resumed))
+        return quarantined;
+    int rc = quarantined ? 0 : can_be_loaded(host, p, err);
     if (rc >= 0)
         rc = judge_pair(host, p, rc > 0, &g->chain, &g->key, &verdict, err);
     if (rc < 0)
