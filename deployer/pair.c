@@ -184,6 +184,7 @@ static int decide_current(struct mailhost *host, struct pair *p, bool force, con
     if (is_installed(host, p, &g)) {
         p->writes = force;
         p->is_due = force || p->record.state == STORE_PENDING;
+        p->is_repeated = p->record.state == STORE_SERVED;
     } else {
         rc = p->has_accepted ? 1 : may_replace(host, p, &g, progress, err);
         if (rc < 0)
@@ -413,7 +414,9 @@ static bool is_ours(const struct pair *p)
 
 bool pair_can_revert(const struct pair *p)
 {
-    return p->is_due && !p->is_reverted && (p->record.previous[0] || (p->is_new && is_ours(p)));
+    if (!p->is_due || p->is_reverted || (p->is_repeated && !p->new_domains))
+        return false;
+    return p->record.previous[0] || (p->is_new && is_ours(p));
 }
 
 /* In this order a crash leaves a pending generation that the next deployment installs. */

@@ -29,6 +29,7 @@ struct pair {
     bool is_refused;  /* the record speaks of what was there before */
     bool new_domains; /* the folder's file `domains` was written */
     bool is_new;      /* it had none: no service has read the folder before */
+    bool is_repeated; /* it was installed and served already: by its bytes nothing breaks */
     bool is_held;     /* nothing may be installed now: see pair_hold */
     bool is_on_wire;  /* what is due was told to the services, and the endpoints were asked for it */
     bool is_reverted;

@@ -141,7 +141,7 @@ class Mailcow:
         for service in services or SERVICES:
             self.exec(service, *RELOAD[service])
 
-    def take_ecdsa_alone(self) -> None:
+    def take_ecdsa_alone(self, reload: bool = True) -> None:
         """Has Postfix take TLS 1.2 with ECDSA and nothing else: with an RSA certificate no handshake comes about. Each setting
         stands in main.cf once: of one that stands there twice each process warns, and postlogd, which does so as well, would
         wait for itself for ever."""
@@ -151,7 +151,8 @@ class Mailcow:
         self.host.write(f"{folder}/main.cf", "\n".join([*others, *(f"{key} = {value}" for key, value in settings.items())]) + "\n")
         self.host.write(f"{folder}/master.cf", self.host.read(f"{folder}/master.cf").replace(
             "smtpd_tls_mandatory_protocols=>=TLSv1.2", "smtpd_tls_mandatory_protocols=TLSv1.2"))
-        self.reload("postfix-mailcow")
+        if reload:
+            self.reload("postfix-mailcow")
 
     def wait(self) -> None:
         """Until every published port listens inside its container."""

@@ -260,6 +260,20 @@ def test_what_is_forced_and_breaks_again_is_rolled_back_again(ecdsa_only):
     assert_old(lab, lab.old)
 
 
+@pytest.mark.parametrize("command", ["deploy", "push"])
+def test_what_was_served_already_is_not_what_breaks(product, command):
+    """An edit of Postfix's configuration takes effect with the reload that was forced."""
+    served = product.renew(breaking(product))
+    assert product.push().returncode == DONE
+    product.mailcow.take_ecdsa_alone(reload=False)
+    restart(product)
+    result = getattr(product, command)("--force")
+    assert result.returncode == FAILED and "worked before and does not any more" in result.stdout + result.stderr, result
+    assert product.served(465) is None, "it is broken, and nothing of ours is the cause"
+    assert product.mailcow.installed() == (served.fullchain, served.key)
+    assert quarantine(product) == [] and deploy_record(product)["fingerprint"] == served.fingerprint
+
+
 def test_a_newer_certificate_is_not_held_back_by_a_quarantine(ecdsa_only):
     lab = ecdsa_only
     lab.renew(breaking(lab, age=1))

@@ -9,15 +9,18 @@ static void goes_back_to_what_was_there(void **state)
 {
     static const struct {
         const char *expected, *current, *previous; /* previous: a generation; the others: fingerprints */
-        bool is_due, new_domains, is_new, can;
+        bool is_due, new_domains, is_new, can, is_repeated;
     } cases[] = {
         {"a", "a", "", true, true, true, true}, /* a folder that this deployment made */
-        {"a", "a", "old", true, false, false, true}, {"a", "a", "old", false, false, false, false},
+        {"a", "a", "old", true, false, false, true},
+        {"a", "a", "old", false, false, false, false},
         {"a", "a", "", true, false, false, false}, /* renewed where there was nothing to keep */
         {"a", "a", "", true, true, false, false},  /* the folder stood there, with other names */
         {"a", "", "", true, true, false, false},   /* and its pair was never ours */
         {"a", "", "", true, true, true, false},    /* an inert folder with somebody's pair, now with names */
-        {"b", "a", "", true, true, true, false},   /* somebody put another pair in the place of ours */
+        {"a", "a", "old", true, false, false, false, true}, /* these bytes were served already */
+        {"a", "a", "old", true, true, false, true, true},   /* but not for these names */
+        {"b", "a", "", true, true, true, false}, /* somebody put another pair in the place of ours */
     };
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -25,7 +28,8 @@ static void goes_back_to_what_was_there(void **state)
         struct pair p = {.want = &want,
                          .is_due = cases[i].is_due,
                          .new_domains = cases[i].new_domains,
-                         .is_new = cases[i].is_new};
+                         .is_new = cases[i].is_new,
+                         .is_repeated = cases[i].is_repeated};
         strcpy(p.expected, cases[i].expected);
         strcpy(p.record.fingerprint, cases[i].current);
         strcpy(p.record.previous, cases[i].previous);
