@@ -84,8 +84,14 @@ bool deploy_has_bundle(const struct deploy *d)
     return false;
 }
 
-/* The one that the record says was before, else the newest; neither the current one nor what is quarantined.
+/* How much is to be said for going back to it: that it is installed, or that the record says it was before.
  */
+static int merit(const struct generation_meta *g, const struct pair *p, const struct record *r)
+{
+    return strcmp(g->fingerprint, p->want->installed) == 0 ? 2 : strcmp(g->id, r->previous) == 0;
+}
+
+/* By merit, and then the newest; neither the current one nor what is quarantined. */
 static int choose_previous(struct deploy *d, const struct pair *p, const struct generation_meta *list,
                            size_t count, const struct generation_meta **out, struct error *err)
 {
@@ -102,7 +108,7 @@ static int choose_previous(struct deploy *d, const struct pair *p, const struct 
         rc = store_is_quarantined(d->host->store, p->want->id, g->fingerprint, reason, err);
         if (rc < 0)
             return rc;
-        if (rc == 0 && (!*out || strcmp((*out)->id, record.previous) != 0))
+        if (rc == 0 && (!*out || merit(g, p, &record) >= merit(*out, p, &record)))
             *out = g;
     }
     return *out ? 0 : error_set(err, E_FAILED, "want %s: there is no generation to go back to", p->want->id);

@@ -278,6 +278,26 @@ static int adopt(struct mailhost *host, struct pair *p, struct error *err)
     return store_stage(host->store, p->want->id, &v, time(NULL), p->record.previous, err);
 }
 
+/* Whether there is nothing to go back to as it stands: no generation before, or only one that has expired, or
+ * that is gone to now. */
+static bool lacks_previous(struct mailhost *host, const struct pair *p)
+{
+    AUTO_GENERATION struct generation g = {0};
+    struct error ignored;
+    const char *previous = p->record.previous;
+    return strcmp(previous, p->chosen) == 0 ||
+           store_load(host->store, p->want->id, previous, &g, &ignored) < 0 || g.not_after <= time(NULL);
+}
+
+/* Whether the current generation, which is installed and about to be replaced, is what to go back to. Of one
+ * that failed it is not known that all serve it, but more than of one that nobody can use. */
+static bool is_worth_going_back_to(struct mailhost *host, const struct pair *p)
+{
+    if (!p->stages && !p->chosen[0])
+        return false;
+    return p->record.state == STORE_SERVED || (p->record.state == STORE_FAILED && lacks_previous(host, p));
+}
+
 /* Sees to it that what is about to be replaced can be put back; what was rolled back is not to be. */
 static int remember_installed(struct mailhost *host, struct pair *p, struct error *err)
 {
@@ -287,11 +307,13 @@ static int remember_installed(struct mailhost *host, struct pair *p, struct erro
     if (rc)
         return rc < 0 ? rc : 0;
     if (is_generation_installed(host, p, r->current)) {
-        if (r->state == STORE_SERVED && (p->stages || p->chosen[0]))
+        if (is_worth_going_back_to(host, p))
             memcpy(r->previous, r->current, sizeof r->previous);
         return 0;
     }
-    return is_generation_installed(host, p, r->previous) ? 0 : adopt(host, p, err);
+    if (is_generation_installed(host, p, r->previous) || is_generation_installed(host, p, p->chosen))
+        return 0;
+    return adopt(host, p, err);
 }
 
 /* The record now speaks of the generation, which is about to be installed. */
@@ -336,7 +358,16 @@ static int stage(struct mailhost *host, struct pair *p, const char *down_before,
     return rc;
 }
 
-/* The operator's word: what is current is left for a generation before it, and not taken back by itself. */
+static int leave(struct mailhost *host, const struct pair *p, const char *fingerprint,
+                 const struct generation *chosen, struct error *err)
+{
+    if (!fingerprint[0] || strcmp(fingerprint, chosen->fingerprint) == 0)
+        return 0;
+    return store_quarantine(host->store, p->want->id, fingerprint, time(NULL), "by the operator", err);
+}
+
+/* The operator's word: what is installed and what is current are left for a generation before them, and not
+ * taken back by themselves. */
 static int go_back(struct mailhost *host, struct pair *p, const char *down_before, struct error *err)
 {
     AUTO_GENERATION struct generation g = {0};
@@ -347,9 +378,11 @@ static int go_back(struct mailhost *host, struct pair *p, const char *down_befor
     meta.not_after = g.not_after;
     memcpy(meta.id, g.id, sizeof meta.id);
     memcpy(meta.fingerprint, g.fingerprint, sizeof meta.fingerprint);
-    if (p->want->installed[0] && strcmp(p->want->installed, g.fingerprint) != 0)
-        rc = store_quarantine(host->store, p->want->id, p->want->installed, time(NULL), "by the operator",
-                              err);
+    if (strcmp(p->record.previous, meta.id) == 0)
+        p->record.previous[0] = '\0';
+    rc = leave(host, p, p->want->installed, &g, err);
+    if (!rc)
+        rc = leave(host, p, p->record.fingerprint, &g, err);
     if (!rc)
         rc = store_release(host->store, p->want->id, g.fingerprint, err);
     return rc ? rc : make_current(host, p, &meta, down_before, err);

@@ -215,6 +215,20 @@ def test_the_generation_before_is_what_is_gone_back_to(ecdsa_only):
     assert_old(lab, good)
 
 
+def test_what_failed_at_one_endpoint_is_better_than_what_expired(ecdsa_only):
+    """An endpoint that never answers: so what the others serve is no success, and what was before it has expired."""
+    lab = ecdsa_only
+    lab.mailcow.install(lab.issue(days=30, age=31))
+    lab.mailcow.reload()
+    restart(lab, {"verify": {"timeout": "5s", "endpoints": "smtps://127.0.0.1:465, imaps://127.0.0.1:1"}})
+    good = lab.renew(lab.issue(age=1))
+    assert lab.push().returncode == FAILED and deploy_record(lab)["state"] == "failed"
+    bad = lab.renew(breaking(lab))
+    assert lab.push().returncode == FAILED
+    assert [item["fingerprint"] for item in quarantine(lab)] == [bad.fingerprint]
+    assert lab.mailcow.installed() == (good.fullchain, good.key) and lab.served(465) == good.fingerprint
+
+
 def test_what_cannot_be_looked_at_costs_no_rollback(ecdsa_only):
     """The list by which what is not served is understood, and then the generation: a pass that can decide goes back."""
     lab, bad = ecdsa_only, breaking(ecdsa_only)
@@ -400,6 +414,23 @@ def test_the_operator_goes_back(product):
     third = product.renew()
     assert product.push().returncode == DONE
     assert_deployed(product, third)
+
+
+def test_the_operator_leaves_what_is_current_and_not_installed(product):
+    """It was put off: what is installed and served is what the operator wants to stay with."""
+    for age in (3, 2):
+        served = product.renew(product.issue(age=age))
+        assert product.push().returncode == DONE
+    put_off = product.renew()
+    with updating(product, "./update.sh"):
+        assert product.push().returncode == TEMPORARY
+    result = product.deploy("rollback")
+    assert result.returncode == DONE, result
+    assert_old(product, served)
+    assert [item["fingerprint"] for item in quarantine(product)] == [put_off.fingerprint]
+    refused = product.push()
+    assert refused.returncode == FAILED and "by the operator" in refused.stderr
+    assert_deployed(product, served)
 
 
 def test_the_operator_names_a_generation(product):
