@@ -20,6 +20,7 @@ struct deploy {
     bool force;
     char to_remove[WANT_ID_SIZE];  /* by the operator's word, "" */
     bool has_removed;              /* folders that are to go as soon as no service needs them */
+    bool is_rendered;              /* sni.map and sni.conf say what is in the folders */
     bool is_put_off;               /* no file and no service is to be touched now */
     struct outcome refusal;        /* why no file is to be written and no service reloaded; else unchanged */
     bool (*may_repeat)(void *ctx); /* NULL: always */
@@ -164,24 +165,60 @@ static int mark_removed(struct deploy *d, const char *want, struct error *err)
     return store_write_record(d->host->store, want, &record, err);
 }
 
+/* Somebody has made the folder anew since it was retired: it is not to go any more. */
+static int leave_folder(const struct deploy *d, const char *want, struct error *err)
+{
+    progress_say(&d->progress, "kept want=%s: its folder was made anew while it was being removed", want);
+    return store_write_record(d->host->store, want, &(struct record){.state = STORE_NONE}, err);
+}
+
+static int take_domains(const struct deploy *d, const char *want, struct error *err)
+{
+    const struct record retired = {.state = STORE_REMOVED, .is_retired = true};
+    int rc = sni_retire_folder(d->host->ssl_fd, want, err);
+    return rc ? rc : store_write_record(d->host->store, want, &retired, err);
+}
+
 /* From here on no service finds the folder when it reads its configuration anew; the pair stays until then.
  */
 static int retire(void *ctx, const char *want, struct error *err)
 {
     struct deploy *d = ctx;
+    struct record mark;
     struct pair *p = find_pair(d, want);
+    int rc = store_read_record(d->host->store, want, &mark, err);
+    if (!rc && mark.is_retired)
+        rc = sni_has_domains(d->host->ssl_fd, want, err);
+    if (rc)
+        return rc < 0 ? rc : leave_folder(d, want, err);
     d->has_removed = true;
     if (p) {
         p->is_removed = true;
         p->want->installed[0] = '\0'; /* its names are others' from now on */
     }
-    return sni_retire_folder(d->host->ssl_fd, want, err);
+    return mark.is_retired ? 0 : take_domains(d, want, err);
 }
 
+/* Positive: a service may still use it. */
+static int is_in_use(const struct deploy *d, const char *want, struct error *err)
+{
+    struct want folder = {.installed = ""};
+    snprintf(folder.id, sizeof folder.id, "%s", want);
+    int rc = mailcow_look(d->host->ssl_fd, &folder, err);
+    return rc < 0 ? rc : rollout_may_use(d->rollout, folder.installed);
+}
+
+/* When no service uses it any more; whatever else is wrong with them is no reason to keep it. */
 static int remove_folder(void *ctx, const char *want, struct error *err)
 {
     struct deploy *d = ctx;
-    int rc = sni_remove_folder(d->host->ssl_fd, want, err);
+    int rc = sni_has_domains(d->host->ssl_fd, want, err);
+    if (rc)
+        return rc < 0 ? rc : leave_folder(d, want, err);
+    rc = is_in_use(d, want, err);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    rc = sni_remove_folder(d->host->ssl_fd, want, err);
     if (rc == SNI_KEPT)
         progress_say(&d->progress, "warning want=%s: %s", want, err->text);
     if (rc >= 0) /* a want that stays keeps what it has in quarantine */
@@ -214,7 +251,9 @@ static enum reload_level render(struct deploy *d, bool *out_changed)
     enum reload_level level = RELOAD_PRIMARY;
     struct sni_changes changes = {0};
     struct error err;
-    if (sni_render(&d->host->mailcow, d->host->ssl_fd, rollout_skips_sni_map(d->rollout), &changes, &err) < 0)
+    d->is_rendered = sni_render(&d->host->mailcow, d->host->ssl_fd, rollout_skips_sni_map(d->rollout),
+                                &changes, &err) >= 0;
+    if (!d->is_rendered)
         outcome_fail(&d->outcome, &err);
     *out_changed = changes.postfix || changes.dovecot;
     bool rebuild = *out_changed || d->has_removed;
@@ -321,7 +360,7 @@ static void limit(struct deploy *d)
         return;
     for (size_t i = 0; i < d->count; i++)
         d->pairs[i].stages = d->pairs[i].writes = d->pairs[i].is_due = false;
-    d->force = false;
+    d->force = d->has_removed = false;
     progress_say(&d->progress,
                  "warning: it brings nothing new and was done again a short while ago: it is only looked at");
 }
@@ -436,7 +475,7 @@ static void bring_to_wire(struct deploy *d)
         result = roll_back(d);
     outcome_merge(&d->outcome, rollout_outcome(d->rollout));
     outcome_worsen(&d->outcome, OUTCOME_DEPLOYED, "%s", "");
-    if (d->has_removed && result == ROLLOUT_SERVED &&
+    if (d->has_removed && d->is_rendered && result != ROLLOUT_BROKEN &&
         store_each_removed(d->host->store, remove_folder, d, &err) < 0)
         outcome_fail(&d->outcome, &err);
 }

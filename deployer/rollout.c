@@ -42,6 +42,7 @@ struct rollout {
     struct outcome outcome;
     struct rollout_login *login;
     unsigned forbidden; /* bit i: reload_services[i] takes no command, only a restart */
+    bool is_nginx_old;  /* a command failed in it: it may have its configuration from before */
     char broken_text[400];
 };
 
@@ -591,6 +592,7 @@ static void on_reload(void *ctx, const struct reload_step *step)
     if (step->outcome == RELOAD_FORBIDDEN)
         r->forbidden |= service_bit(step->service);
     bool done = step->outcome == RELOAD_DONE;
+    r->is_nginx_old = r->is_nginx_old || (!done && strcmp(step->service, NGINX) == 0);
     progress_say(r->progress, "%s service=%s container=%s command=%s us=%lld%s%s",
                  done ? "reloaded" : "not-reloaded", step->service, step->container, step->command,
                  (long long)step->us, done ? "" : ": ", done ? "" : step->detail);
@@ -756,6 +758,7 @@ static bool restart(struct rollout *r, const struct docker_container *c)
     }
     progress_say(r->progress, "restarted service=%s container=%s us=%lld", c->service, c->name,
                  (long long)(clock_us() - start));
+    r->is_nginx_old = r->is_nginx_old && strcmp(c->service, NGINX) != 0;
     return true;
 }
 
@@ -817,6 +820,7 @@ static bool is_served(const struct rollout *r)
 
 static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
 {
+    r->is_nginx_old = false;
     reload_all(r, level);
     if (!restart_forbidden(r)) { /* what cannot be restarted still shows the old leaf, and works */
         ask(r, NULL, true, true, r->now);
@@ -862,6 +866,18 @@ bool rollout_lost_engine(const struct rollout *r)
 const struct outcome *rollout_outcome(const struct rollout *r)
 {
     return &r->outcome;
+}
+
+bool rollout_may_use(const struct rollout *r, const char *leaf)
+{
+    bool may = r->is_engine_lost || r->is_nginx_old || !r->endpoints.count;
+    for (size_t i = 0; !may && i < r->endpoints.count; i++) {
+        const struct verify_cell *row = row_of(r, r->now, i);
+        may = !r->results[i].endpoint;
+        for (size_t q = 0; !may && q < r->question_count; q++)
+            may = row[q].applies && row[q].state == VERIFY_STALE && strcmp(row[q].fingerprint, leaf) == 0;
+    }
+    return may;
 }
 
 static size_t short_question(const struct rollout *r, size_t endpoint, size_t pair)

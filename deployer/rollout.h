@@ -64,6 +64,10 @@ bool rollout_lost_engine(const struct rollout *r);
 /* What concerns the mail host as a whole: a service that is missing, an engine that does not answer. */
 const struct outcome *rollout_outcome(const struct rollout *r);
 
+/* Whether a service may still use a folder that has been retired and holds this leaf: one showed it where it
+ * is to show another, nginx kept its configuration, or not every endpoint could be asked. */
+bool rollout_may_use(const struct rollout *r, const char *leaf);
+
 /* How the pair of that index fared in the last look or run. True when every endpoint serves it. */
 bool rollout_want(const struct rollout *r, size_t pair, struct outcome *out);
 /* Whether one was asked for a name of the pair, and showed another leaf. */

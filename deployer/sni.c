@@ -472,7 +472,7 @@ static int remove_file(int dirfd, const char *name, struct error *err)
 }
 
 /* -1 with *out_rc: 0 when there is no such folder, or the failure. */
-static int open_to_remove(int ssl_fd, const char *name, int *out_rc, struct error *err)
+static int open_folder(int ssl_fd, const char *name, int *out_rc, struct error *err)
 {
     struct stat st;
     *out_rc = 0;
@@ -490,10 +490,22 @@ static int open_to_remove(int ssl_fd, const char *name, int *out_rc, struct erro
     return dirfd;
 }
 
+int sni_has_domains(int ssl_fd, const char *name, struct error *err)
+{
+    int rc;
+    struct stat st;
+    AUTO_CLOSE int dirfd = open_folder(ssl_fd, name, &rc, err);
+    if (dirfd < 0)
+        return rc;
+    if (fstatat(dirfd, DOMAINS, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return 1;
+    return errno == ENOENT ? 0 : error_errno(err, DOMAINS, "stat");
+}
+
 int sni_retire_folder(int ssl_fd, const char *name, struct error *err)
 {
     int rc;
-    AUTO_CLOSE int dirfd = open_to_remove(ssl_fd, name, &rc, err);
+    AUTO_CLOSE int dirfd = open_folder(ssl_fd, name, &rc, err);
     if (dirfd < 0)
         return rc;
     rc = remove_file(dirfd, DOMAINS, err);
@@ -533,7 +545,7 @@ static int name_foreign(int dirfd, const char *name, struct error *err)
 int sni_remove_folder(int ssl_fd, const char *name, struct error *err)
 {
     int rc;
-    AUTO_CLOSE int dirfd = open_to_remove(ssl_fd, name, &rc, err);
+    AUTO_CLOSE int dirfd = open_folder(ssl_fd, name, &rc, err);
     if (dirfd < 0)
         return rc;
     rc = remove_parts(dirfd, name, err);

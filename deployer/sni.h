@@ -94,6 +94,9 @@ int sni_write_domains(int ssl_fd, const char *name, char *const *names, size_t c
 /* Removes what a crash left half-written in a folder. */
 void sni_remove_temporaries(int ssl_fd);
 
+/* Whether there is such a folder with a file `domains`: 1, 0, or an error. */
+int sni_has_domains(int ssl_fd, const char *name, struct error *err);
+
 /* Removes only the file `domains`. 0 also when it, or the folder, is gone. */
 int sni_retire_folder(int ssl_fd, const char *name, struct error *err);
 

@@ -1,15 +1,20 @@
 """SNI folders on the real services: renewed, added, changed and removed, each name served on every port as it should be."""
 import re
+import shutil
 import stat
+import subprocess
 import time
 
 import pytest
 
 from tests.lab import mailcow
+from tests.lab.host import PYTHON
 from tests.lab.lab import HOSTNAME, LETSENCRYPT, NAMES
 from tests.lab.pki import Bundle, Lineage
 
-from tests.system.checks import DONE, FAILED, assert_deployed, everywhere
+from tests.system.checks import DONE, FAILED, TEMPORARY, assert_deployed, everywhere
+from tests.system.protocol import HELLO, put, relay
+from tests.system.test_ladder import OTHER_SERVER
 
 OTHER = "other.example.edu"
 MAP, MAP_DB, CONF = (f"{mailcow.PATH}/{name}" for name in mailcow.RENDERED)
@@ -242,6 +247,70 @@ def test_a_folder_with_files_of_others_stays_and_serves_no_more(product):
     assert folder(product, OTHER) == {"notes.txt": "mine"}
     assert "notes.txt" in result.stdout
     assert product.served_everywhere(OTHER) == everywhere(product.old)
+
+
+def test_a_removal_ends_beside_what_is_never_served(product):
+    """A port that is closed, and a server that shows another leaf whatever is done, are no reason to go on with it for ever."""
+    product.mailcow.add_sni(OTHER, product.issue(OTHER), OTHER)
+    product.mail.write("/run/lab/other.pem", product.issue("other.example.org").pem)
+    server = product.mail.popen([PYTHON, "-I", "-c", OTHER_SERVER], stdout=subprocess.PIPE, text=True)
+    try:
+        good = ", ".join(f"{name}://127.0.0.1:{port}" for name, port in (("smtps", 465), ("imaps", 993), ("https", 443)))
+        never = f"pop3s://127.0.0.1:1, imaps://127.0.0.1:{int(server.stdout.readline())}"
+        product.write_deploy_conf({"verify": {"timeout": "5s", "endpoints": f"{good}, {never}"}})
+        product.start_deployer()
+        result = product.deploy("remove", OTHER, "-v")
+        assert result.returncode == FAILED and "2 of 5 endpoints" in result.stdout + result.stderr, result
+        assert words(result, "removed") and not product.mail.exists(f"{mailcow.SSL}/{OTHER}")
+        result = product.deploy("reconcile", "-v")
+        assert result.returncode == FAILED and ("nginx-mailcow", "bootstrap") not in commands(result)
+        anew = product.issue(OTHER)
+        product.mailcow.add_sni(OTHER, anew, OTHER)
+        product.deploy("reconcile")
+        assert folder(product, OTHER) == {"cert.pem": anew.fullchain, "key.pem": anew.key, "domains": OTHER}
+        assert product.served_everywhere(OTHER) == everywhere(anew)
+    finally:
+        server.stop()
+
+
+def test_a_folder_that_was_made_anew_is_not_removed(product):
+    """By hand, before any pass could finish its removal."""
+    product.mailcow.add_sni(OTHER, product.issue(OTHER, age=60), OTHER)
+    product.write_deploy_conf({"docker": {"host": "unix:///run/none.sock"}})
+    product.start_deployer()
+    assert product.deploy("remove", OTHER).returncode == TEMPORARY
+    assert product.deploy("reconcile").returncode == TEMPORARY
+    assert folder(product, OTHER).keys() == {"cert.pem", "key.pem"}
+    anew = product.issue(OTHER)
+    product.mailcow.install(anew, OTHER)
+    product.mail.write(f"{mailcow.SSL}/{OTHER}/domains", OTHER)
+    product.write_deploy_conf()
+    product.start_deployer()
+    result = product.deploy("reconcile", "-v")
+    assert result.returncode == DONE and words(result, "kept") != [] and words(result, "removed") == [], result
+    assert folder(product, OTHER) == {"cert.pem": anew.fullchain, "key.pem": anew.key, "domains": OTHER}
+    assert product.served_everywhere(OTHER) == everywhere(anew)
+
+
+def test_a_folder_stays_while_nginx_may_read_it_and_who_brings_nothing_new_is_not_reloaded_for(impatient):
+    """nginx would refuse every reload without its files; and a removal that waits lets no pusher reload again and again."""
+    new = impatient.renew()
+    pushed(impatient)
+    impatient.mailcow.add_sni(OTHER, impatient.issue(OTHER), OTHER)
+    impatient.mailcow.add_sni("evil", impatient.issue("evil.example.edu"), "evil.example.edu; }", restart=False)
+    assert impatient.deploy("remove", OTHER).returncode == FAILED
+    told = []
+    for _ in range(2):
+        with relay(impatient) as session:
+            session.reply()
+            assert session.ask(HELLO, put(new.pem)).code == 251
+            told.append({line.split()[0] for line in session.ask("DEPLOY").progress})
+        assert folder(impatient, OTHER).keys() == {"cert.pem", "key.pem"}
+    assert "reloaded" in told[0] and "reloaded" not in told[1], told
+    shutil.rmtree(impatient.mail.path(f"{mailcow.SSL}/evil"))
+    assert impatient.deploy("reconcile").returncode == DONE
+    assert not impatient.mail.exists(f"{mailcow.SSL}/{OTHER}")
+    assert impatient.served_everywhere(OTHER) == everywhere(new)
 
 
 def test_a_folder_that_its_section_asks_for_is_not_removed(product):

@@ -345,14 +345,17 @@ static void retires_a_folder_and_removes_it(void **state)
     put(d, "x", "acme.csr", "r");
     put(d, "x", ".key.pem.certsync", "k");
     put(d, "x", ".domains.tmp", "t");
+    assert_int_equal(sni_has_domains(d->fd, "x", &err), 1);
     assert_int_equal(sni_retire_folder(d->fd, "x", &err), 0);
     assert_false(is_there(d, "x/domains"));
+    assert_int_equal(sni_has_domains(d->fd, "x", &err), 0);
     assert_true(is_there(d, "x/key.pem") && is_there(d, "x/cert.pem"));
     assert_int_equal(sni_retire_folder(d->fd, "x", &err), 0);
     assert_int_equal(sni_remove_folder(d->fd, "x", &err), 0);
     assert_false(is_there(d, "x"));
     assert_int_equal(sni_remove_folder(d->fd, "x", &err), 0);
     assert_int_equal(sni_retire_folder(d->fd, "x", &err), 0);
+    assert_int_equal(sni_has_domains(d->fd, "x", &err), 0);
 }
 
 /* Whatever a crash has left of a removal, the next one ends it; and the folder was never read in between. */
