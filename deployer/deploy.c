@@ -239,7 +239,7 @@ static int write_domains(struct deploy *d, struct pair *p, struct error *err)
     if (rc < 0 || rc == SNI_SAME)
         return rc < 0 ? rc : 0;
     p->is_due = p->new_domains = true;
-    p->is_new = rc == SNI_NEW;
+    p->is_new = p->is_new || rc == SNI_NEW;
     progress_say(&d->progress, "added want=%s: its names are in the file `domains` from now on", p->want->id);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "deployer/install.h"
+#include "deployer/sni.h"
 
 #include <string.h>
 
@@ -233,6 +234,7 @@ static int decide(struct mailhost *host, struct pair *p, bool force, const struc
         return rc;
     p->before = p->record.state;
     p->is_resumed = p->record.state == STORE_PENDING && p->record.current[0];
+    p->is_new = p->record.is_new;
     if (p->chosen[0])
         return decide_chosen(host, p, force, err);
     if (p->has_accepted && !is_current(host, p))
@@ -316,6 +318,16 @@ static int remember_installed(struct mailhost *host, struct pair *p, struct erro
     return adopt(host, p, err);
 }
 
+/* For the deployment that goes on after a crash: it finds the `domains` that this one is about to write. */
+static int note_new_folder(struct mailhost *host, struct pair *p, struct error *err)
+{
+    if (strcmp(p->want->id, WANT_PRIMARY) == 0)
+        return 0;
+    int rc = sni_has_domains(host->ssl_fd, p->want->id, err);
+    p->record.is_new = p->record.is_new || rc == 0;
+    return rc < 0 ? rc : 0;
+}
+
 /* The record now speaks of the generation, which is about to be installed. */
 static int make_current(struct mailhost *host, struct pair *p, const struct generation_meta *g,
                         const char *down_before, struct error *err)
@@ -349,7 +361,9 @@ static int stage(struct mailhost *host, struct pair *p, const char *down_before,
     struct generation_meta g = {.not_after = p->accepted.not_after};
     int64_t start = clock_us();
     memcpy(g.fingerprint, p->accepted.fingerprint, sizeof g.fingerprint);
-    int rc = store_stage(host->store, p->want->id, &p->accepted, time(NULL), g.id, err);
+    int rc = note_new_folder(host, p, err);
+    if (!rc)
+        rc = store_stage(host->store, p->want->id, &p->accepted, time(NULL), g.id, err);
     if (!rc)
         rc = make_current(host, p, &g, down_before, err);
     if (!rc)
@@ -466,6 +480,7 @@ static int put_back(struct mailhost *host, struct pair *p, const struct progress
     memcpy(meta.id, g.id, sizeof meta.id);
     memcpy(meta.fingerprint, g.fingerprint, sizeof meta.fingerprint);
     r->previous[0] = '\0';
+    r->is_new = false;
     rc = make_current(host, p, &meta, r->down_before, err);
     return rc ? rc : write_pair(host, p, progress, err);
 }
@@ -516,8 +531,10 @@ void pair_conclude(struct mailhost *host, struct pair *p, bool served, const str
         r->state = is_unfinished(p) ? STORE_PENDING : STORE_FAILED;
     }
     snprintf(r->detail, sizeof r->detail, "%.*s", (int)sizeof r->detail - 1, p->outcome.detail);
-    if (r->state != STORE_PENDING)
+    if (r->state != STORE_PENDING) {
         r->down_before[0] = '\0';
+        r->is_new = false;
+    }
     int rc = store_write_record(host->store, p->want->id, r, &err);
     if (!rc && served && is_ours(p))
         rc = store_release(host->store, p->want->id, r->fingerprint, &err);

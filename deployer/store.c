@@ -454,6 +454,7 @@ int store_read_record(struct store *s, const char *want, struct record *out, str
     out->not_after = member_time(value, "not_after");
     out->changed = member_time(value, "changed");
     out->verified = member_time(value, "verified");
+    out->is_new = json_is_true(json_object_get(value, "new_folder"));
     out->is_retired = json_is_true(json_object_get(value, "retired"));
     return 0;
 }
@@ -463,12 +464,12 @@ int store_write_record(struct store *s, const char *want, const struct record *r
     AUTO_CLOSE int fd = open_want(s, want, true, err);
     if (fd < 0)
         return err->code;
-    json_auto_t *value =
-        json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:b}", "state", store_state_str(r->state),
-                  "current", r->current, "previous", r->previous, "fingerprint", r->fingerprint, "not_after",
-                  member_new_time(r->not_after), "changed", member_new_time(r->changed), "verified",
-                  member_new_time(r->verified), "detail", member_new_text(r->detail), "down_before",
-                  r->down_before, "retired", r->is_retired);
+    json_auto_t *value = json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:b, s:b}", "state", store_state_str(r->state),
+        "current", r->current, "previous", r->previous, "fingerprint", r->fingerprint, "not_after",
+        member_new_time(r->not_after), "changed", member_new_time(r->changed), "verified",
+        member_new_time(r->verified), "detail", member_new_text(r->detail), "down_before", r->down_before,
+        "new_folder", r->is_new, "retired", r->is_retired);
     return value ? write_json(fd, "record.json", value, err) : error_memory(err);
 }
 

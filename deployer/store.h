@@ -111,6 +111,7 @@ struct record {
     /* While it is pending: the listeners that completed no handshake before it was installed, each followed
        by a space; "?" when nobody could look. */
     char down_before[1000];
+    bool is_new;     /* while it is pending: its folder had no `domains` when it was staged */
     bool is_retired; /* removed: no service finds the folder any more; a `domains` in it is somebody else's */
 };
 

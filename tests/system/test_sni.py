@@ -1,6 +1,8 @@
 """SNI folders on the real services: renewed, added, changed and removed, each name served on every port as it should be."""
+import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import time
@@ -12,7 +14,7 @@ from tests.lab.host import PYTHON
 from tests.lab.lab import HOSTNAME, LETSENCRYPT, NAMES
 from tests.lab.pki import Bundle, Lineage
 
-from tests.system.checks import DONE, FAILED, TEMPORARY, assert_deployed, everywhere
+from tests.system.checks import DONE, FAILED, TEMPORARY, assert_deployed, end, everywhere, read_until, sessions, start_push
 from tests.system.protocol import HELLO, put, relay
 from tests.system.test_ladder import OTHER_SERVER
 
@@ -355,6 +357,25 @@ def test_a_new_folder_that_breaks_a_listener_is_removed_again(impatient):
     assert not folder(impatient, OTHER)
     for name in (None, OTHER):
         assert impatient.served_everywhere(name) == everywhere(new), name
+
+
+def test_a_new_folder_that_breaks_a_listener_is_removed_after_a_crash(impatient):
+    """The session died once `domains` was written: to the next it is no new one, but for the record."""
+    impatient.mailcow.take_ecdsa_alone()
+    lineage(impatient, "npm-20", impatient.issue(OTHER, key="rsa2048"))
+    impatient.write_deploy_conf({f"sni {OTHER}": {"domains": OTHER}, "verify": {"timeout": "8s"}})
+    impatient.start_deployer()
+    push = start_push(impatient)
+    read_until(push, "added")
+    for pid in sessions(impatient):
+        os.kill(pid, signal.SIGKILL)
+    assert end(push).returncode == TEMPORARY
+    assert folder(impatient, OTHER).keys() == {"cert.pem", "key.pem", "domains"}
+    result = impatient.deploy("reconcile", "-v")
+    assert result.returncode == FAILED and words(result, "removed") != [], result
+    assert not folder(impatient, OTHER)
+    for name in (None, OTHER):
+        assert impatient.served_everywhere(name) == everywhere(impatient.old), name
 
 
 # ---- folders that overlap

@@ -449,6 +449,7 @@ static void test_record(void **state)
             .changed = START + 2,
             .verified = state_of == STORE_SERVED ? START + 3 : 0,
             .detail = "imaps: \"stale\" \\x00",
+            .is_new = state_of == STORE_PENDING,
             .is_retired = state_of == STORE_REMOVED,
         };
         assert_int_equal(store_write_record(s, "mail.example.org", &record, &err), 0);
@@ -461,6 +462,7 @@ static void test_record(void **state)
         assert_int_equal(got.not_after, record.not_after);
         assert_int_equal(got.changed, record.changed);
         assert_int_equal(got.verified, record.verified);
+        assert_int_equal(got.is_new, record.is_new);
         assert_int_equal(got.is_retired, record.is_retired);
     }
     assert_string_equal(listed(d, "state/wants/mail.example.org"), "record.json");
