@@ -63,14 +63,14 @@ int public_key_parse(const char *line, struct public_key *out, struct error *err
     return 0;
 }
 
-/* Whether a line of the file holds this key, with whatever options. */
-static bool holds(const char *line, size_t len, const struct public_key *key)
+/* Where a line of the file holds this key, behind whatever options; NULL: it does not. */
+static const char *find_key(const char *line, size_t len, const struct public_key *key)
 {
     size_t size = strlen(key->blob);
     const char *found = line[0] == '#' ? NULL : memmem(line, len, key->blob, size);
     if (!found || (found > line && !strchr(" \t", found[-1])))
-        return false;
-    return found + size == line + len || strchr(" \t\r", found[size]);
+        return NULL;
+    return found + size == line + len || strchr(" \t\r", found[size]) ? found : NULL;
 }
 
 char *authorized_keys_without(const char *text, const struct public_key *key)
@@ -78,7 +78,7 @@ char *authorized_keys_without(const char *text, const struct public_key *key)
     char *out = malloc(strlen(text) + 1), *end = out;
     while (out && *text) {
         size_t len = strcspn(text, "\n"), whole = len + (text[len] == '\n');
-        if (!holds(text, len, key))
+        if (!find_key(text, len, key))
             end = mempcpy(end, text, whole);
         text += whole;
     }
@@ -103,12 +103,10 @@ bool authorized_keys_has(const char *text, const struct public_key *key, const c
     bool any = false;
     while (*text) {
         size_t len = strcspn(text, "\n");
-        if (holds(text, len, key)) {
-            size_t before = (size_t)((char *)memmem(text, len, key->blob, strlen(key->blob)) - text);
-            if (!memmem(text, before, options, strlen(options)))
-                return false;
-            any = true;
-        }
+        const char *found = find_key(text, len, key);
+        if (found && !memmem(text, (size_t)(found - text), options, strlen(options)))
+            return false;
+        any = any || found;
         text += len + (text[len] == '\n');
     }
     return any;

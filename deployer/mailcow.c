@@ -210,10 +210,16 @@ int mailcow_open_ssl(const struct mailcow *m, struct error *err)
     return fd;
 }
 
+/* In the SSL folder. */
+static const char *folder_of(const char *want)
+{
+    return strcmp(want, WANT_PRIMARY) == 0 ? "." : want;
+}
+
 int mailcow_read_installed(int ssl_fd, const char *want, const char *name, struct secret *out,
                            struct error *err)
 {
-    const char *path = strcmp(want, WANT_PRIMARY) == 0 ? "." : want;
+    const char *path = folder_of(want);
     AUTO_CLOSE int folder = file_open_dir(ssl_fd, path, false, 0, err);
     int rc = folder < 0 ? err->code : file_read(folder, name, 0, out, NULL, err);
     if (!rc)
@@ -269,8 +275,7 @@ static void take_later(time_t *last, int folder, const char *path)
 time_t mailcow_changed_at(int ssl_fd, const char *want)
 {
     struct error ignored;
-    AUTO_CLOSE int folder =
-        file_open_dir(ssl_fd, strcmp(want, WANT_PRIMARY) == 0 ? "." : want, false, 0, &ignored);
+    AUTO_CLOSE int folder = file_open_dir(ssl_fd, folder_of(want), false, 0, &ignored);
     time_t last = 0;
     take_later(&last, ssl_fd, ".");
     if (folder < 0)

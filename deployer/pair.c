@@ -95,12 +95,18 @@ static bool is_generation_installed(struct mailhost *host, const struct pair *p,
     return *id && store_load(host->store, p->want->id, id, &g, &ignored) == 0 && is_installed(host, p, &g);
 }
 
-/* Of the want's installed pair, as it is; MAILCOW_NOTHING where a part is missing. */
+/* The want's installed pair as it is, its parts and both in one; MAILCOW_NOTHING where a part is missing. */
 static int read_installed(struct mailhost *host, const struct pair *p, struct secret *chain,
-                          struct secret *key, struct error *err)
+                          struct secret *key, struct secret *both, struct error *err)
 {
     int rc = mailcow_read_installed(host->ssl_fd, p->want->id, "cert.pem", chain, err);
-    return rc ? rc : mailcow_read_installed(host->ssl_fd, p->want->id, "key.pem", key, err);
+    if (!rc)
+        rc = mailcow_read_installed(host->ssl_fd, p->want->id, "key.pem", key, err);
+    if (rc)
+        return rc;
+    bool fits =
+        secret_append(both, chain->data, chain->len) == 0 && secret_append(both, key->data, key->len) == 0;
+    return fits ? 0 : error_memory(err);
 }
 
 /* Whether the key is the first certificate's; yes, where that cannot be told. */
@@ -121,11 +127,9 @@ static int can_be_loaded(struct mailhost *host, const struct pair *p, struct err
 {
     AUTO_SECRET struct secret chain = SECRET(SECRET_MAX), key = SECRET(SECRET_MAX);
     AUTO_SECRET struct secret pair = SECRET(2 * SECRET_MAX);
-    int rc = read_installed(host, p, &chain, &key, err);
+    int rc = read_installed(host, p, &chain, &key, &pair, err);
     if (rc)
         return rc < 0 ? rc : 0;
-    if (secret_append(&pair, chain.data, chain.len) < 0 || secret_append(&pair, key.data, key.len) < 0)
-        return error_memory(err);
     return belongs(&pair);
 }
 
@@ -261,12 +265,9 @@ static int adopt(struct mailhost *host, struct pair *p, struct error *err)
     struct error ignored;
     secret_init(&v.chain, SECRET_MAX);
     secret_init(&v.key, SECRET_MAX);
-    int rc = read_installed(host, p, &v.chain, &v.key, err);
+    int rc = read_installed(host, p, &v.chain, &v.key, &bundle, err);
     if (rc) /* what can be read later is not given up */
         return rc < 0 ? rc : 0;
-    if (secret_append(&bundle, v.chain.data, v.chain.len) < 0 ||
-        secret_append(&bundle, v.key.data, v.key.len) < 0)
-        return error_memory(err);
     if (cert_parse(bundle.data, bundle.len, CERT_KEY_REQUIRED, &c, &ignored) || !cert_key_is_usable(c) ||
         !cert_key_proves(c))
         return 0;

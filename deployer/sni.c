@@ -493,13 +493,12 @@ static int open_folder(int ssl_fd, const char *name, int *out_rc, struct error *
 int sni_has_domains(int ssl_fd, const char *name, struct error *err)
 {
     int rc;
-    struct stat st;
+    enum found found;
     AUTO_CLOSE int dirfd = open_folder(ssl_fd, name, &rc, err);
     if (dirfd < 0)
         return rc;
-    if (fstatat(dirfd, DOMAINS, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        return 1;
-    return errno == ENOENT ? 0 : error_errno(err, DOMAINS, "stat");
+    rc = look_at(dirfd, DOMAINS, &found, err);
+    return rc ? rc : found != FOUND_NOTHING;
 }
 
 int sni_retire_folder(int ssl_fd, const char *name, struct error *err)

@@ -460,8 +460,8 @@ def test_what_is_useless_is_gone_back_to_only_by_force(product):
     assert_old(product, expired)
 
 
-def test_what_was_rolled_back_stays_where_what_is_current_is_useless(product):
-    """The operator went back to what has expired, and then put by hand what works there again."""
+def installed_what_was_rolled_back(product) -> tuple:
+    """The operator went back to what has expired, and then put by hand what works there again: both."""
     expired = product.issue(days=30, age=31)
     product.mailcow.install(expired)
     product.mailcow.reload()
@@ -470,6 +470,11 @@ def test_what_was_rolled_back_stays_where_what_is_current_is_useless(product):
     assert product.deploy("rollback", "--force").returncode == DONE
     product.mailcow.install(good)
     product.mailcow.reload()
+    return expired, good
+
+
+def test_what_was_rolled_back_stays_where_what_is_current_is_useless(product):
+    _, good = installed_what_was_rolled_back(product)
     kept = product.deploy("--json")
     assert kept.returncode == DONE and "kept" in steps(kept), kept
     assert_deployed(product, good)
@@ -477,14 +482,7 @@ def test_what_was_rolled_back_stays_where_what_is_current_is_useless(product):
 
 def test_a_rollback_that_was_cut_short_goes_on_whatever_it_goes_back_to(product):
     """To what has expired, from what is in quarantine: killed before a file was changed."""
-    expired = product.issue(days=30, age=31)
-    product.mailcow.install(expired)
-    product.mailcow.reload()
-    good = product.renew()
-    assert product.push().returncode == DONE
-    assert product.deploy("rollback", "--force").returncode == DONE
-    product.mailcow.install(good)
-    product.mailcow.reload()
+    expired, _ = installed_what_was_rolled_back(product)
     path = product.mail.path(f"{DEPLOY_STATE}/wants/primary/record.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "pending"}))
     product.deploy()  # which fails: its alarm says that this has expired
