@@ -425,8 +425,10 @@ static bool revert_some(struct deploy *d, bool owners, const char *reason)
         if (!pair_can_revert(p) || (owners && !rollout_broke(d->rollout, i)))
             continue;
         int rc = pair_revert(d->host, p, reason, &d->progress, &err);
-        if (rc == PAIR_NO_FOLDER)
+        if (rc == PAIR_NO_FOLDER) {
             rc = mark_removed(d, p->want->id, &err);
+            p->is_stuck = rc < 0;
+        }
         if (rc < 0)
             outcome_worsen(&p->outcome, OUTCOME_FAILED, "it cannot be rolled back: %s", err.text);
         any = any || rc >= 0;
@@ -470,6 +472,8 @@ static void bring_to_wire(struct deploy *d)
         outcome_merge(&d->outcome, &d->refusal);
         return;
     }
+    if (!rollout_knows_before(d->rollout)) /* what is due may have been found after it was looked for */
+        rollout_look_before(d->rollout);
     enum rollout_result result = run(d);
     if (result == ROLLOUT_BROKEN)
         result = roll_back(d);

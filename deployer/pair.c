@@ -189,7 +189,7 @@ static int decide_current(struct mailhost *host, struct pair *p, bool force, con
     if (is_installed(host, p, &g)) {
         p->writes = force;
         p->is_due = force || p->record.state == STORE_PENDING;
-        p->is_repeated = p->record.state == STORE_SERVED;
+        p->is_repeated = p->record.state == STORE_SERVED || p->record.state == STORE_FAILED;
     } else {
         rc = p->has_accepted ? 1 : may_replace(host, p, &g, progress, err);
         if (rc < 0)
@@ -350,6 +350,9 @@ static int make_current(struct mailhost *host, struct pair *p, const struct gene
 static int resume(struct mailhost *host, struct pair *p, const char *down_before, struct error *err)
 {
     struct record *r = &p->record;
+    int rc = note_new_folder(host, p, err);
+    if (rc < 0)
+        return rc;
     if (r->state != STORE_PENDING || strcmp(down_before, "?") != 0)
         snprintf(r->down_before, sizeof r->down_before, "%s", down_before);
     r->state = STORE_PENDING;
@@ -445,8 +448,10 @@ int pair_install(struct mailhost *host, struct pair *p, const char *down_before,
         rc = resume(host, p, down_before, err);
     if (rc < 0)
         p->is_refused = true;
-    if (!rc && p->writes)
+    if (!rc && p->writes) {
         rc = write_pair(host, p, progress, err);
+        p->is_stuck = rc < 0; /* half of it may be there, and the next deployment finishes it */
+    }
     if (rc < 0)
         p->is_due = false;
     return rc;
@@ -462,9 +467,9 @@ static bool is_ours(const struct pair *p)
 
 bool pair_can_revert(const struct pair *p)
 {
-    if (!p->is_due || p->is_reverted || (p->is_repeated && !p->new_domains))
+    if (!p->is_due || p->is_reverted || !is_ours(p))
         return false;
-    return p->record.previous[0] || (p->is_new && is_ours(p));
+    return p->is_new || (p->record.previous[0] && !p->is_repeated);
 }
 
 /* In this order a crash leaves a pending generation that the next deployment installs. */

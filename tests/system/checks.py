@@ -159,6 +159,23 @@ def updating(lab: Lab, *command: str, directory: str = mailcow.PATH):
 
 
 @contextlib.contextmanager
+def injecting(lab, call: str, fault: str, path: str = ""):
+    """A daemon whose sessions have this fault, as strace's inject= names it, in this system call; path: only with this word
+    among its arguments."""
+    lab.start_deployer()
+    pid = lab.deployer.inner()
+    strace = subprocess.Popen(["strace", "-qq", "-f", "-o", "/dev/null", "-p", str(pid), *(["-P", path] if path else []),
+                               "-e", f"trace={call}", "-e", f"inject={call}:{fault}"], stderr=subprocess.PIPE)
+    tracer = f"TracerPid:\t{strace.pid}\n"
+    wait_for(lambda: tracer in open(f"/proc/{pid}/status").read(), "strace")
+    try:
+        yield
+    finally:
+        strace.terminate()
+        strace.communicate()
+
+
+@contextlib.contextmanager
 def acme(lab, value: str, configured: str = "y"):
     """acme-mailcow made anew with SKIP_LETS_ENCRYPT as given, and mailcow.conf saying `configured`."""
     text = lab.mail.read(f"{mailcow.PATH}/mailcow.conf")

@@ -298,20 +298,9 @@ def deploy_record_exists(lab) -> bool:
     return lab.mail.exists(f"{DEPLOY_STATE}/wants/primary/record.json")
 
 
-@contextlib.contextmanager
 def killing(lab, call: str, number: int):
     """The deployer's sessions die instead of doing this system call for the so-many-th time."""
-    lab.start_deployer()
-    pid = lab.deployer.inner()
-    strace = subprocess.Popen(["strace", "-qq", "-f", "-o", "/dev/null", "-p", str(pid), "-e", f"trace={call}",
-                               "-e", f"inject={call}:signal=KILL:when={number}"], stderr=subprocess.PIPE)
-    tracer = f"TracerPid:\t{strace.pid}\n"
-    wait_for(lambda: tracer in open(f"/proc/{pid}/status").read(), "strace")
-    try:
-        yield
-    finally:
-        strace.terminate()
-        strace.communicate()
+    return injecting(lab, call, f"signal=KILL:when={number}")
 
 
 def call_of(lab, call: str, path: str) -> int:

@@ -14,7 +14,8 @@ from tests.lab.host import PYTHON
 from tests.lab.lab import HOSTNAME, LETSENCRYPT, NAMES
 from tests.lab.pki import Bundle, Lineage
 
-from tests.system.checks import DONE, FAILED, TEMPORARY, assert_deployed, end, everywhere, read_until, sessions, start_push
+from tests.system.checks import (DONE, FAILED, TEMPORARY, acme, assert_deployed, end, everywhere, injecting, read_until, sessions,
+                                 start_push)
 from tests.system.protocol import HELLO, put, relay
 from tests.system.test_ladder import OTHER_SERVER
 
@@ -346,36 +347,54 @@ def test_a_folder_of_somebody_elses_outlives_a_rollback(impatient):
     assert_as_mailcow_renders(impatient)
 
 
-def test_a_new_folder_that_breaks_a_listener_is_removed_again(impatient):
+@pytest.fixture
+def breaking(impatient):
+    """A folder is to be made that Postfix breaks with."""
     impatient.mailcow.take_ecdsa_alone()
     lineage(impatient, "npm-20", impatient.issue(OTHER, key="rsa2048"))
     impatient.write_deploy_conf({f"sni {OTHER}": {"domains": OTHER}, "verify": {"timeout": "8s"}})
     impatient.start_deployer()
-    new = impatient.renew()
-    result = pushed(impatient, status=FAILED)
+    return impatient
+
+
+def test_a_new_folder_that_breaks_a_listener_is_removed_again(breaking):
+    new = breaking.renew()
+    result = pushed(breaking, status=FAILED)
     assert rolled_back(result) == [] and words(result, "removed") != [], result.stdout
-    assert not folder(impatient, OTHER)
+    assert not folder(breaking, OTHER)
     for name in (None, OTHER):
-        assert impatient.served_everywhere(name) == everywhere(new), name
+        assert breaking.served_everywhere(name) == everywhere(new), name
 
 
-def test_a_new_folder_that_breaks_a_listener_is_removed_after_a_crash(impatient):
-    """The session died once `domains` was written: to the next it is no new one, but for the record."""
-    impatient.mailcow.take_ecdsa_alone()
-    lineage(impatient, "npm-20", impatient.issue(OTHER, key="rsa2048"))
-    impatient.write_deploy_conf({f"sni {OTHER}": {"domains": OTHER}, "verify": {"timeout": "8s"}})
-    impatient.start_deployer()
-    push = start_push(impatient)
+def assert_removed_later(lab) -> None:
+    assert folder(lab, OTHER).keys() == {"cert.pem", "key.pem", "domains"}
+    result = lab.deploy("reconcile", "-v")
+    assert result.returncode == FAILED and words(result, "removed") != [], result
+    assert not folder(lab, OTHER)
+    for name in (None, OTHER):
+        assert lab.served_everywhere(name) == everywhere(lab.old), name
+
+
+def test_a_new_folder_whose_removal_could_not_be_recorded_is_removed_later(breaking):
+    with injecting(breaking, "renameat", "error=EIO:when=2", "record.json"):
+        assert "cannot be rolled back" in pushed(breaking, status=FAILED).stdout
+    assert_removed_later(breaking)
+
+
+@pytest.mark.parametrize("refused_first", [False, True])
+def test_a_new_folder_that_breaks_a_listener_is_removed_after_a_crash(breaking, refused_first):
+    """The session died once `domains` was written: to the next it is no new one, but for the record. refused_first: its pair
+    was accepted before, and kept for when a finding is resolved."""
+    if refused_first:
+        with acme(breaking, "n"):
+            assert "acme-active" in pushed(breaking, status=FAILED).stdout
+        assert not folder(breaking, OTHER)
+    push = start_push(breaking)
     read_until(push, "added")
-    for pid in sessions(impatient):
+    for pid in sessions(breaking):
         os.kill(pid, signal.SIGKILL)
     assert end(push).returncode == TEMPORARY
-    assert folder(impatient, OTHER).keys() == {"cert.pem", "key.pem", "domains"}
-    result = impatient.deploy("reconcile", "-v")
-    assert result.returncode == FAILED and words(result, "removed") != [], result
-    assert not folder(impatient, OTHER)
-    for name in (None, OTHER):
-        assert impatient.served_everywhere(name) == everywhere(impatient.old), name
+    assert_removed_later(breaking)
 
 
 # ---- folders that overlap

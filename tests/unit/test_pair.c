@@ -19,8 +19,10 @@ static void goes_back_to_what_was_there(void **state)
         {"a", "", "", true, true, false, false},   /* and its pair was never ours */
         {"a", "", "", true, true, true, false},    /* an inert folder with somebody's pair, now with names */
         {"a", "a", "old", true, false, false, false, true}, /* these bytes were served already */
-        {"a", "a", "old", true, true, false, true, true},   /* but not for these names */
-        {"b", "a", "", true, true, true, false}, /* somebody put another pair in the place of ours */
+        {"a", "a", "old", true, true, false, false, true},  /* whatever names they have now */
+        {"a", "a", "", true, true, true, true, true},       /* but under none */
+        {"b", "a", "", true, true, true, false},    /* somebody put another pair in the place of ours */
+        {"b", "a", "old", true, true, true, false}, /* which is not for us to replace */
     };
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
