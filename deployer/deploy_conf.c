@@ -146,6 +146,7 @@ static const struct conf_key docker_keys[] = {
 };
 static const struct conf_key verify_keys[] = {
     {.name = "timeout", .type = CONF_DURATION, .offset = AT(verify_timeout), .min = 5, .max = 90},
+    {.name = "start_timeout", .type = CONF_DURATION, .offset = AT(start_timeout), .min = 5, .max = 900},
     {.name = "endpoints",
      .type = CONF_LIST,
      .offset = AT(endpoints),
@@ -223,7 +224,8 @@ static const struct conf_section sections[] = {
 
 int deploy_conf_defaults(struct deploy_conf *s)
 {
-    *s = (struct deploy_conf){.idle = 120, .keep = 4, .verify_timeout = 30, .alarm = alarm_conf_defaults};
+    *s = (struct deploy_conf){
+        .idle = 120, .keep = 4, .verify_timeout = 30, .start_timeout = 300, .alarm = alarm_conf_defaults};
     const struct {
         char **slot;
         const char *value;

@@ -35,10 +35,11 @@ struct deploy_conf {
     char *docker_cert_path;    /* folder of ca.pem, cert.pem, key.pem, or NULL: no TLS; not for unix:// */
     struct conf_list docker_containers; /* SERVICE=NAME, for an engine whose list is forbidden */
     int64_t verify_timeout;             /* seconds */
+    int64_t start_timeout;              /* seconds */
     struct conf_list endpoints;         /* proto://host[:port], or the single word auto */
     struct alarm_conf alarm;
-    char *textfile;                     /* folder of the metrics, or "off": common/metrics.h */
-    char *login;                        /* file with a service mailbox's name and password; NULL: no logins */
+    char *textfile; /* folder of the metrics, or "off": common/metrics.h */
+    char *login;    /* file with a service mailbox's name and password; NULL: no logins */
 };
 
 /*

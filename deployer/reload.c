@@ -29,6 +29,13 @@ static const char *const postfix_argv[] = {"timeout",           "20",     "postf
                                            "/opt/postfix/conf", "reload", NULL};
 static const char *const dovecot_argv[] = {"timeout", "20", "dovecot", "reload", NULL};
 
+static const char *const nginx_check_argv[] = {"timeout", "20", "nginx", "-t", NULL};
+static const char *const postfix_check_argv[] = {"timeout",           "20",    "postfix", "-c",
+                                                 "/opt/postfix/conf", "check", NULL};
+/* Without what it says of a good one: passwords. */
+static const char *const dovecot_check_argv[] = {"timeout", "20", "sh", "-c", "exec doveconf -n > /dev/null",
+                                                 NULL};
+
 static const struct reload_command nginx[] = {
     {.name = "bootstrap", .from = RELOAD_REBUILD, .argv = bootstrap_argv},
     {.name = "reload", .argv = nginx_argv},
@@ -43,9 +50,9 @@ static const struct reload_command dovecot[] = {{.name = "reload", .argv = dovec
 #define COMMANDS(table) .commands = table, .command_count = sizeof table / sizeof *table
 
 const struct reload_service reload_services[] = {
-    {.name = "nginx-mailcow", COMMANDS(nginx)},
-    {.name = "postfix-mailcow", COMMANDS(postfix)},
-    {.name = "dovecot-mailcow", COMMANDS(dovecot)},
+    {.name = "nginx-mailcow", .check_argv = nginx_check_argv, COMMANDS(nginx)},
+    {.name = "postfix-mailcow", .check_argv = postfix_check_argv, COMMANDS(postfix)},
+    {.name = "dovecot-mailcow", .check_argv = dovecot_check_argv, COMMANDS(dovecot)},
 };
 const size_t reload_service_count = sizeof reload_services / sizeof *reload_services;
 
@@ -203,4 +210,17 @@ int reload_run(struct docker *d, const struct docker_containers *containers, con
 int reload_look(const struct docker_containers *containers, const struct reload_opts *opts)
 {
     return visit_all(&(struct run){.containers = containers, .opts = opts}, NULL);
+}
+
+int reload_check(struct docker *d, const struct docker_container *c, struct error *err)
+{
+    const struct reload_service *service = reload_services;
+    struct docker_exec result = {0};
+    struct error ignored;
+    while (strcmp(service->name, c->service) != 0)
+        service++;
+    if (docker_exec(d, c->id, service->check_argv, EXEC_TIMEOUT_MS, &result, &ignored) || !result.exit_code)
+        return 0;
+    return error_set(err, E_FAILED, "%s refuses its configuration, exit code %d: %.400s", c->service,
+                     result.exit_code, *result.output ? result.output : "no output");
 }

@@ -31,7 +31,8 @@ struct reload_command {
 };
 
 struct reload_service {
-    const char *name; /* of the compose service */
+    const char *name;              /* of the compose service */
+    const char *const *check_argv; /* fails where a start with the configuration would */
     const struct reload_command *commands;
     size_t command_count;
 };
@@ -82,6 +83,13 @@ int reload_run(struct docker *d, const struct docker_containers *containers, con
 
 /* Reloads nothing: only says, by the same rules, which services are not running. 0 or RELOAD_INCOMPLETE. */
 int reload_look(const struct docker_containers *containers, const struct reload_opts *opts);
+
+/*
+ * Whether the service of the container could be started with the configuration that it finds: one that works
+ * may have been configured since, and would not come back. E_FAILED with its own words where it could not; 0
+ * also where it cannot be asked.
+ */
+int reload_check(struct docker *d, const struct docker_container *c, struct error *err);
 
 /* "done", "failed", "not running", "absent", "forbidden" */
 const char *reload_outcome_str(enum reload_outcome outcome);

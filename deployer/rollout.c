@@ -4,14 +4,15 @@
 #include "deployer/preflight.h"
 #include "deployer/rollout_login.h"
 
+#include <poll.h>
 #include <string.h>
 
 #define NGINX   "nginx-mailcow"
 #define POSTFIX "postfix-mailcow"
 #define DOVECOT "dovecot-mailcow"
 
-#define HEALTHY_MS 300000 /* Dovecot's container alone may take minutes: it waits for database and DNS */
 #define WAIT_MS    10000
+#define PAUSE_MS   1000
 #define RESTART_MS 60000
 
 /* One thing to ask at every endpoint: a name of any pair, or none. */
@@ -712,11 +713,73 @@ static bool needs_restart(const struct rollout *r, size_t endpoint, int64_t star
     return false;
 }
 
+static int64_t start_ms(const struct rollout *r)
+{
+    return r->host->conf->start_timeout * 1000;
+}
+
 static int64_t started_at(const struct rollout *r, const struct docker_container *c)
 {
     AUTO_DETAILS struct docker_details details = {0};
     struct error ignored;
-    return docker_inspect(r->docker, c->id, &details, &ignored) == 0 ? details.started : 0;
+    int rc = docker_inspect(r->docker, c->id, &details, &ignored);
+    return rc || details.started > time(NULL) ? 0 : details.started; /* the clock may have been ahead */
+}
+
+/* Whether a service does not answer where it may have done so before. */
+static bool is_silent(const struct rollout *r, const char *service)
+{
+    for (size_t i = 0; i < r->endpoints.count; i++)
+        for (size_t q = 0; q < r->question_count; q++) {
+            const struct verify_cell *cell = &row_of(r, r->now, i)[q];
+            if (strcmp(r->endpoints.list[i].proto->service, service) == 0 && cell->applies &&
+                cell->state == VERIFY_UNREACHABLE && may_have_worked(r, i, q))
+                return true;
+        }
+    return false;
+}
+
+static bool has_running(const struct rollout *r, const char *service)
+{
+    for (size_t i = 0; i < r->containers.count; i++)
+        if (strcmp(r->containers.list[i].service, service) == 0 &&
+            has_state(&r->containers.list[i], "running"))
+            return true;
+    return false;
+}
+
+/* A container that runs may not serve for minutes yet: its start script waits for database and DNS. True when
+ * it had to be waited for; a client hears of it at least every ten seconds. */
+static bool await_answer(struct rollout *r, const char *service, int64_t deadline)
+{
+    struct error ignored;
+    int64_t next = 0;
+    bool waited = false;
+    for (; is_silent(r, service) && clock_ms() < deadline; waited = true) {
+        if (clock_ms() >= next) {
+            if (list_containers(r, &ignored) < 0 || !has_running(r, service))
+                break;
+            progress_say(r->progress,
+                         "waiting service=%s: it was started a short while ago and does not answer yet",
+                         service);
+            next = clock_ms() + WAIT_MS;
+        }
+        poll(NULL, 0, PAUSE_MS);
+        ask(r, service, true, true, r->now);
+    }
+    return waited;
+}
+
+/* Of its containers the youngest; in the clock of clock_ms. */
+static int64_t start_deadline(const struct rollout *r, const char *service)
+{
+    int64_t youngest = 0;
+    for (size_t i = 0; i < r->containers.count; i++) {
+        const struct docker_container *c = &r->containers.list[i];
+        int64_t started = strcmp(c->service, service) == 0 && has_state(c, "running") ? started_at(r, c) : 0;
+        youngest = started > youngest ? started : youngest;
+    }
+    return clock_ms() + (youngest - time(NULL)) * 1000 + start_ms(r);
 }
 
 static bool container_needs_restart(const struct rollout *r, const struct docker_container *c)
@@ -731,7 +794,7 @@ static bool container_needs_restart(const struct rollout *r, const struct docker
 /* Waits until it works again, and says so: a client hears of it at least every ten seconds. */
 static int wait_healthy(struct rollout *r, const struct docker_container *c, struct error *err)
 {
-    int64_t deadline = clock_ms() + HEALTHY_MS;
+    int64_t deadline = clock_ms() + start_ms(r);
     for (;;) {
         int64_t start = clock_ms();
         int rc = docker_wait_running(r->docker, c->id, WAIT_MS, err);
@@ -768,17 +831,47 @@ static bool restart(struct rollout *r, const struct docker_container *c)
  */
 static const char *const ladder[] = {DOVECOT, POSTFIX, NGINX};
 
-/* Restarts what of the service has to be; false when it did not come back. */
+static bool answers(const struct rollout *r, const struct docker_container *c)
+{
+    for (size_t i = 0; i < r->endpoints.count; i++)
+        for (size_t q = 0; is_of(c, &r->endpoints.list[i]) && q < r->question_count; q++) {
+            const struct verify_cell *cell = &row_of(r, r->now, i)[q];
+            if (cell->applies && verify_completed(cell->state))
+                return true;
+        }
+    return false;
+}
+
+/* What works is not restarted into a configuration that it would not come back with. */
+static bool may_restart(struct rollout *r, const struct docker_container *c)
+{
+    struct error err;
+    if (!answers(r, c) || reload_check(r->docker, c, &err) == 0)
+        return true;
+    progress_say(r->progress, "not-restarted service=%s container=%s us=0: %s", c->service, c->name,
+                 err.text);
+    outcome_worsen(&r->outcome, OUTCOME_FAILED,
+                   "container %s is not restarted, for it would not come back: %s", c->name, err.text);
+    return false;
+}
+
+/* Restarts what of the service has to be, all: whether or not it serves what it should; false when it did not
+ * come back. */
 static bool climb(struct rollout *r, const char *service, bool all)
 {
-    bool any = false, good = true;
+    bool any = !all && is_silent(r, service) && await_answer(r, service, start_deadline(r, service));
+    bool good = true, restarted = false;
     for (size_t i = 0; good && i < r->containers.count; i++) {
         const struct docker_container *c = &r->containers.list[i];
         if (strcmp(c->service, service) != 0 || !has_state(c, "running") ||
-            (!all && !container_needs_restart(r, c)))
+            (!all && (!container_needs_restart(r, c) || !may_restart(r, c))))
             continue;
-        any = true;
+        restarted = any = true;
         good = restart(r, c);
+    }
+    if (restarted) {
+        ask(r, service, true, true, r->now);
+        await_answer(r, service, clock_ms() + start_ms(r));
     }
     if (any)
         ask(r, service, true, false, r->now);
@@ -832,6 +925,8 @@ static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
         return ROLLOUT_SHORT;
     if (find_broken(r, false))
         return ROLLOUT_BROKEN;
+    if (r->is_engine_lost) /* who was not told to reload needs no restart */
+        return ROLLOUT_SHORT;
     for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++)
         if (!climb(r, ladder[i], false))
             return find_broken(r, true) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;

@@ -182,7 +182,7 @@ class Lab:
             "deploy": {"state": DEPLOY_STATE, "socket": SOCKET, "push_user": USER, "trust": TRUST},
             "mailcow": {"path": mailcow.PATH},
             "docker": {"host": f"unix://{self.docker.SOCKET}"},
-            "verify": {"timeout": "30s", "endpoints": "auto"},
+            "verify": {"timeout": "30s", "start_timeout": "20s", "endpoints": "auto"},
         }, changes)))
 
     # The product

@@ -10,9 +10,9 @@ import pytest
 from tests.lab.engine import Front
 from tests.lab.host import PYTHON, wait_for
 from tests.lab.lab import DEPLOY_STATE
-from tests.lab.mailcow import PATH, ports_listening
+from tests.lab.mailcow import PATH, SSL, ports_listening
 from tests.lab.wire import ENDPOINTS
-from tests.system.checks import (DONE, FAILED, TEMPORARY, UNHURRIED, acme, assert_deployed, deploy_record, generations,
+from tests.system.checks import (DONE, FAILED, TEMPORARY, UNHURRIED, acme, assert_deployed, deploy_record, generations, injecting,
                                  installed_fingerprint, sessions, steps, updating)
 from tests.system.protocol import HELLO, connect, put
 
@@ -37,11 +37,12 @@ def unshadow(lab, service: str, path: str) -> None:
 
 @pytest.fixture
 def deaf(product):
-    """Makes a service's reload do nothing and say that it did: the program says yes to `reload` and is itself otherwise."""
+    """Makes a service's reload do nothing and say that it did: the program says yes to `reload`, and is itself otherwise but
+    for what is put before it."""
     shadowed = []
 
-    def make(service: str, path: str) -> None:
-        shadow(product, service, path, f'#!/bin/sh\ncase "$*" in *reload*) exit 0;; esac\nexec {path}.real "$@"')
+    def make(service: str, path: str, otherwise: str = "") -> None:
+        shadow(product, service, path, f'#!/bin/sh\ncase "$*" in *reload*) exit 0;; esac\n{otherwise}\nexec {path}.real "$@"')
         shadowed.append((service, path))
 
     yield make
@@ -85,6 +86,70 @@ def test_nginx_is_restarted_after_dovecot_works_again(product, deaf):
     assert_deployed(product, new)
 
 
+SLOW_START = "sleep 12"  # longer than the verification has, and within `start_timeout`
+IN_A_HURRY = {"verify": {"timeout": "5s", "start_timeout": "1m"}}
+
+
+def test_what_takes_its_time_after_a_restart_is_no_breakage(product, deaf):
+    deaf("dovecot-mailcow", PROGRAMS["dovecot-mailcow"], SLOW_START)
+    restart(product, IN_A_HURRY)
+    new = product.renew()
+    result = product.push("--json")
+    assert result.returncode == DONE and {"restarted", "waiting"} <= set(steps(result)), result
+    assert_deployed(product, new)
+
+
+def test_what_was_just_started_is_not_restarted(product, deaf):
+    """As after a boot of the mail host, when the first pass comes before mailcow is up."""
+    restart(product, IN_A_HURRY)
+    new = product.renew()
+    assert product.push().returncode == DONE
+    deaf("dovecot-mailcow", PROGRAMS["dovecot-mailcow"], SLOW_START)
+    product.docker("restart", "-t", "1", product.mailcow.name("dovecot-mailcow"))
+    before = started(product)
+    result = product.deploy("--json")
+    assert result.returncode == DONE and "waiting" in steps(result), result
+    assert started(product) == before
+    assert_deployed(product, new)
+
+
+def test_who_is_never_back_is_not_waited_for_longer_than_configured(product, deaf):
+    deaf("dovecot-mailcow", PROGRAMS["dovecot-mailcow"], "sleep infinity")
+    restart(product, {"verify": {"timeout": "5s", "start_timeout": "10s"}})
+    new = product.renew()
+    result = product.push("--json")
+    assert result.returncode == FAILED and "rolled-back" in steps(result), result
+    assert [item["fingerprint"] for item in quarantine(product)] == [new.fingerprint]
+    unshadow(product, "dovecot-mailcow", PROGRAMS["dovecot-mailcow"])
+    product.docker("restart", "-t", "1", product.mailcow.name("dovecot-mailcow"))
+
+
+REFUSED = {  # what makes a service refuse its configuration, and what mends that
+    "nginx-mailcow": ("echo 'no_such_directive;' >> /etc/nginx/nginx.conf", "python3 /bootstrap.py"),
+    "dovecot-mailcow": ("echo 'no_such_setting = 1' >> /etc/dovecot/dovecot.conf",
+                        "grep -v no_such_setting /etc/dovecot/dovecot.conf > /tmp/conf; cat /tmp/conf > /etc/dovecot/dovecot.conf"),
+    "postfix-mailcow": ("echo 'smtp-bad' >> /opt/postfix/conf/master.cf",
+                        "grep -v smtp-bad /opt/postfix/conf/master.cf > /tmp/conf; cat /tmp/conf > /opt/postfix/conf/master.cf"),
+}
+
+
+@pytest.mark.parametrize("service", REFUSED)
+def test_what_works_is_not_restarted_into_what_it_refuses(product, service):
+    """A mistake in its configuration, made earlier: the old certificate is better than no service."""
+    spoil, mend = REFUSED[service]
+    restart(product)
+    before, new = started(product), product.renew()
+    product.mailcow.exec(service, "sh", "-c", spoil)
+    result = product.push("--json")
+    assert result.returncode == FAILED and "would not come back" in json.loads(result.stdout)["results"][0]["detail"], result
+    assert "rolled-back" not in steps(result) and started(product) == before
+    assert set(product.served_everywhere().values()) == {product.old.fingerprint, new.fingerprint}, "all answer"
+    product.mailcow.exec(service, "sh", "-c", mend)
+    assert product.deploy().returncode == DONE
+    assert_deployed(product, new)
+    assert started(product) == before
+
+
 def test_a_restart_that_does_not_help_is_an_alarm(product):
     """An endpoint that shows another leaf whatever is done: nothing is broken, so nothing is rolled back."""
     product.mail.write("/run/lab/other.pem", product.issue("other.example.org").pem)
@@ -112,6 +177,13 @@ def switch_pop3(lab, on: bool) -> None:
     wait_for(lambda: ({110, 995} <= ports_listening(lab.mailcow, "dovecot-mailcow")) == on, "Dovecot to read it")
 
 
+@pytest.fixture
+def pop3(product):
+    """Switches POP3 off and on; it is on afterwards."""
+    yield lambda on: switch_pop3(product, on)
+    switch_pop3(product, True)
+
+
 def assert_left_alone(lab) -> None:
     """A pass that finds what the one before it has alarmed of."""
     before = started(lab)
@@ -121,32 +193,48 @@ def assert_left_alone(lab) -> None:
     assert started(lab) == before
 
 
-def test_what_did_not_work_before_is_no_reason_for_a_restart(product):
+def test_what_did_not_work_before_is_no_reason_for_a_restart(product, pop3):
     """POP3 that is switched off while its ports are published: the rest serves, and is left alone from then on."""
-    switch_pop3(product, False)
+    pop3(False)
     restart(product)
     before, new = started(product), product.renew()
     result = product.push("--json")
     assert result.returncode == FAILED and "2 of 9 endpoints" in result.stdout, result
     assert "restarted" not in steps(result) and started(product) == before
     assert_left_alone(product)
-    switch_pop3(product, True)
+    pop3(True)
     assert product.deploy().returncode == DONE
     assert_deployed(product, new)
 
 
-def test_what_was_served_and_does_not_answer_is_restarted_once(product):
+@pytest.mark.parametrize("names", ["sni.example.net", "a.example.net\nb.example.net"], ids=["as they are", "rewritten"])
+def test_a_new_folder_is_no_reason_to_restart_what_never_served(product, pop3, names):
+    """Its names are found, or written, once it was seen that nothing is due."""
+    pop3(False)
+    restart(product)
+    new = product.renew()
+    assert product.push().returncode == FAILED
+    before, other = started(product), product.issue(*names.split())
+    product.mailcow.install(other, "sni.example.net")
+    product.mail.write(f"{SSL}/sni.example.net/domains", names)
+    result = product.deploy("--json")
+    assert result.returncode == FAILED and "reloaded" in steps(result), result
+    assert started(product) == before
+    assert product.served(993) == new.fingerprint and product.served(993, servername=names.split()[0]) == other.fingerprint
+
+
+def test_what_was_served_and_does_not_answer_is_restarted_once(product, pop3):
     restart(product)
     new = product.renew()
     assert product.push().returncode == DONE
-    switch_pop3(product, False)
+    pop3(False)
     result = product.deploy("--json")
     assert result.returncode == FAILED, result
     done = [(step["step"], step["service"]) for step in json.loads(result.stdout)["steps"]
             if step["step"] in ("reloaded", "restarted")]
     assert ("restarted", "dovecot-mailcow") in done and ("reloaded", "nginx-mailcow") not in done, done
     assert_left_alone(product)
-    switch_pop3(product, True)
+    pop3(True)
     assert product.deploy().returncode == DONE
     assert_deployed(product, new)
 
@@ -274,11 +362,13 @@ def test_what_is_forced_and_breaks_again_is_rolled_back_again(ecdsa_only):
     assert_old(lab, lab.old)
 
 
-@pytest.mark.parametrize("command", ["deploy", "push"])
-def test_what_was_served_already_is_not_what_breaks(product, command):
-    """An edit of Postfix's configuration takes effect with the reload that was forced."""
+@pytest.mark.parametrize("state, command", [("served", "deploy"), ("served", "push"), ("failed", "deploy")])
+def test_what_was_served_already_is_not_what_breaks(product, state, command):
+    """An edit of Postfix's configuration takes effect with the reload that was forced. failed: one endpoint never served it."""
     served = product.renew(breaking(product))
     assert product.push().returncode == DONE
+    path = product.mail.path(f"{DEPLOY_STATE}/wants/primary/record.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": state}))
     product.mailcow.take_ecdsa_alone(reload=False)
     restart(product)
     result = getattr(product, command)("--force")
@@ -339,6 +429,16 @@ def assert_goes_back(lab, bad) -> None:
     assert quarantine(lab)[0]["fingerprint"] == bad.fingerprint
 
 
+def test_a_disk_that_fails_behind_the_installation_costs_no_rollback(ecdsa_only):
+    """Both files are there, and nothing was told of them."""
+    lab, bad = ecdsa_only, breaking(ecdsa_only)
+    lab.renew(bad)
+    with injecting(lab, "unlinkat", "error=EIO:when=1", "intent.json"):
+        assert lab.push().returncode == FAILED
+    assert_waits(lab, bad)
+    assert_goes_back(lab, bad)
+
+
 def test_a_crash_of_what_was_put_off_is_still_rolled_back(ecdsa_only):
     """What it replaces, and what worked, is known before it is written."""
     lab, bad = ecdsa_only, breaking(ecdsa_only)
@@ -369,6 +469,20 @@ def test_an_engine_that_answers_nonsense_leaves_it_pending(product):
         refused = product.deploy()
     assert refused.returncode == FAILED and "acme-active" in refused.stderr, refused
     assert_waits(product, new)
+    assert product.deploy().returncode == DONE
+    assert_deployed(product, new)
+
+
+def test_who_was_not_told_to_reload_is_not_restarted(product):
+    """The engine was away when it was to run the commands, and is back for what follows."""
+    new = product.renew()
+    with Front(product.mail, "POST /v[0-9.]+/containers/[^/]+/exec|/_ping", "close", nth=2) as front:
+        restart(product, QUICK | {"docker": {"host": front.host}})
+        before = started(product)
+        assert product.push().returncode == TEMPORARY
+    assert_waits(product, new)
+    assert started(product) == before
+    restart(product)
     assert product.deploy().returncode == DONE
     assert_deployed(product, new)
 

@@ -48,6 +48,7 @@ static void has_a_default_for_everything(void **state)
     assert_int_equal(r.conf.docker_containers.count, 0);
     assert_int_equal(r.conf.idle, 120);
     assert_int_equal(r.conf.verify_timeout, 30);
+    assert_int_equal(r.conf.start_timeout, 300);
     assert_int_equal(r.conf.require.count, 0);
     assert_int_equal(r.conf.optional.count, 0);
     assert_int_equal(r.conf.endpoints.count, 0);
@@ -59,14 +60,15 @@ static void has_a_default_for_everything(void **state)
 static void reads_every_key(void **state)
 {
     CLEANUP(forget) struct reading r = {0};
-    read_conf(&r, *state,
-              "[deploy]\nstate = /s\nsocket = /s/s\npush_user = pusher-1\ntrust = /t\nidle = 5m\n"
-              "[mailcow]\npath = /m\nrequire = mail.example.org, *.example.net\n    example.com\n"
-              "ignore = a.org, b\noptional = nginx-mailcow\nowner = 231072\ngroup = daemon\n[docker]\nhost = "
-              "tcp://a.org:1\ncert_path = /c\n"
-              "containers = nginx-mailcow=web, nginx-mailcow=web-2\n  dovecot-mailcow=a.b_c\n"
-              "[verify]\ntimeout = 1m\nendpoints = smtp://mail.example.org:25, imaps://[::1]\n"
-              "login = /l\n[metrics]\ntextfile = off\n");
+    read_conf(
+        &r, *state,
+        "[deploy]\nstate = /s\nsocket = /s/s\npush_user = pusher-1\ntrust = /t\nidle = 5m\n"
+        "[mailcow]\npath = /m\nrequire = mail.example.org, *.example.net\n    example.com\n"
+        "ignore = a.org, b\noptional = nginx-mailcow\nowner = 231072\ngroup = daemon\n[docker]\nhost = "
+        "tcp://a.org:1\ncert_path = /c\n"
+        "containers = nginx-mailcow=web, nginx-mailcow=web-2\n  dovecot-mailcow=a.b_c\n"
+        "[verify]\ntimeout = 1m\nstart_timeout = 10m\nendpoints = smtp://mail.example.org:25, imaps://[::1]\n"
+        "login = /l\n[metrics]\ntextfile = off\n");
     assert_int_equal(r.rc, 0);
     assert_string_equal(r.conf.state, "/s");
     assert_string_equal(r.conf.socket, "/s/s");
@@ -85,6 +87,7 @@ static void reads_every_key(void **state)
     assert_int_equal(deploy_conf_owner(&r.conf).uid, 231072);
     assert_int_equal(deploy_conf_owner(&r.conf).gid, getgrnam("daemon")->gr_gid);
     assert_int_equal(r.conf.verify_timeout, 60);
+    assert_int_equal(r.conf.start_timeout, 600);
     assert_int_equal(r.conf.endpoints.count, 2);
     assert_string_equal(r.conf.endpoints.items[1], "imaps://[::1]");
     assert_string_equal(r.conf.login, "/l");
@@ -112,7 +115,7 @@ static void refuses_bad_values(void **state)
     refused(*state, "[verify]\nendpoints = http://a.org\n",
             ":2: endpoints = http://a.org: expected auto, or endpoints");
     refused(*state, "[verify]\nendpoint = auto\n",
-            ":2: unknown key endpoint in [verify]; there are timeout, endpoints, login");
+            ":2: unknown key endpoint in [verify]; there are timeout, start_timeout, endpoints, login");
     refused(*state, "[mailcow x]\npath = /a\n",
             ":1: unknown section [mailcow x]; there are [deploy], [mailcow], [docker], [verify], [alarm], "
             "[metrics], [sni NAME]");
