@@ -110,13 +110,20 @@ static int load(struct plan *plan, struct error *err)
     return 0;
 }
 
-/* The lineage that the mail host has its certificate from, if it could not be read and the chosen one is no
- * newer: the mail host would refuse that. */
+/* What is known of the leaf that the mail host has installed; NULL if it is not the one of the state. */
+static const struct state_want *recall_installed(const struct pass *p, const struct want *want)
+{
+    const struct state_want *before = recall(p, want->id);
+    return before && before->not_before && before->not_after == want->not_after ? before : NULL;
+}
+
+/* The lineage that the mail host has its certificate from, if it could not be read and the chosen one began
+ * before that: the mail host would refuse it. */
 static const struct lineage *find_hidden(const struct pass *p, const struct plan *plan)
 {
     const struct lineage_list *l = p->opts->lineages;
-    const struct state_want *before = recall(p, plan->want->id);
-    if (!before || cert_info(plan->lineage->cert)->not_after > plan->want->not_after)
+    const struct state_want *before = recall_installed(p, plan->want);
+    if (!before || cert_info(plan->lineage->cert)->not_before >= before->not_before)
         return NULL;
     for (size_t i = 0; i < l->count; i++)
         if (l->list[i].is_unread && strcmp(l->list[i].name, before->lineage) == 0)
@@ -320,6 +327,7 @@ static int record(struct pass *p, struct error *err)
     for (size_t i = 0; i < count; i++) {
         const struct plan *plan = &p->plans[i];
         const struct state_want *before = recall(p, plan->want->id);
+        const struct state_want *installed = recall_installed(p, plan->want);
         struct state_want *want = &new.wants[i];
         strcpy(want->id, plan->want->id);
         memcpy(want->result, plan->result, sizeof want->result);
@@ -332,6 +340,7 @@ static int record(struct pass *p, struct error *err)
             want->not_after = plan->not_after;
             want->since = same ? before->since : new.contact;
         } else {
+            want->not_before = installed ? installed->not_before : 0;
             want->not_after = plan->want->not_after;
             if (before)
                 memcpy(want->lineage, before->lineage, sizeof want->lineage);

@@ -7,8 +7,9 @@
 /* What the mail host has otherwise may last longer, as when the proxy host was restored from a backup. */
 static bool is_renewal(const struct cert_info *lineage, const struct state_want *want)
 {
-    return want->fingerprint[0] ? lineage->not_before >= want->not_before
-                                : lineage->not_after > want->not_after;
+    if (want->fingerprint[0])
+        return lineage->not_before >= want->not_before;
+    return want->not_before ? lineage->not_before > want->not_before : lineage->not_after > want->not_after;
 }
 
 /* What cannot be read may be the renewal that an alarm is about. */

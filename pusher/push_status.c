@@ -76,7 +76,7 @@ static int add_want(struct table *t, const char *target, const struct want *name
         want->lineage,
         want->fingerprint,
         show_time(since, want->since),
-        show_time(begin, want->not_before),
+        show_time(begin, served ? want->not_before : 0),
         show_time(end, served ? want->not_after : 0),
         list,
         served ? "" : want->detail,

@@ -13,11 +13,11 @@ struct state_want {
     char id[WANT_ID_SIZE];
     char fingerprint[65]; /* that the deployer says is served; "" if it is not */
     char lineage[300];    /* that it came from */
-    time_t not_before;
-    time_t not_after; /* if nothing of ours is served: of what the mail host had */
-    time_t since;     /* when that was first recorded; 0 if it is not served */
-    char result[16];  /* the last verdict's word: "served", "pending", "rejected", … */
-    char detail[300]; /* why it is not served */
+    time_t not_before;    /* if it is not served: of what the mail host had, 0 if that is not known */
+    time_t not_after;     /* if it is not served: of what the mail host had */
+    time_t since;         /* when that was first recorded; 0 if it is not served */
+    char result[16];      /* the last verdict's word: "served", "pending", "rejected", … */
+    char detail[300];     /* why it is not served */
 };
 
 struct state {

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.lab.lab import (ETC, HOSTNAME, KEY, KNOWN_HOSTS, LETSENCRYPT, NAMES, PUSH, PUSH_CONF, PUSH_STATE)
-from tests.lab.pki import Lineage
+from tests.lab.pki import Bundle, Lineage
 from tests.lab.host import PYTHON, wait_for
 from tests.system.checks import (CONFIG, DONE, FAILED, STATE, TEMPORARY, USAGE, Untouched, assert_deployed,
                                  deploy_record, end, everywhere, installed_fingerprint, push_state,
@@ -525,6 +525,42 @@ def test_what_is_older_is_not_pushed_for_what_cannot_be_read(product, options):
     assert f"unchanged {new.fingerprint} from npm/npm-7" in pushed(product).stdout
     newest = product.renew(product.issue(age=1 / 48))
     assert f"deployed {newest.fingerprint} from npm/npm-5" in push_without(product, f"{LIVE}/npm-7/fullchain.pem").stdout
+
+
+@pytest.fixture
+def renumbered(product) -> Bundle:
+    """What is installed, served and recorded as lineage npm-7's, while npm-5 has an older one."""
+    new = product.issue()
+    Lineage(product.proxy.path(LETSENCRYPT), "npm-7", new)
+    pushed(product)
+    return new
+
+
+def test_what_began_later_is_pushed_though_it_ends_sooner(product, renumbered):
+    unread = f"{LIVE}/npm-7/fullchain.pem"
+    product.renew(product.issue(age=3, days=200))
+    assert push_without(product, unread).returncode == TEMPORARY, "it ends later, but the mail host would refuse it"
+    assert not json.loads(product.push("status", "--json").stdout)["wants"][0]["not_before"], "of what is not served"
+    newer = product.renew(product.issue(age=1 / 48, days=45))
+    result = push_without(product, unread)
+    assert result.returncode == DONE and f"deployed {newer.fingerprint} from npm/npm-5" in result.stdout, result
+    assert_deployed(product, newer)
+
+
+@pytest.mark.parametrize("options, result", [([], "unchanged"), (["--force"], "deployed")])
+def test_what_is_installed_may_come_from_another_lineage_than_the_one_that_cannot_be_read(product, renumbered, options, result):
+    product.renew(renumbered)
+    done = push_without(product, f"{LIVE}/npm-7/fullchain.pem", *options)
+    assert done.returncode == DONE and f"{result} {renumbered.fingerprint} from npm/npm-5" in done.stdout, done
+    assert f"unchanged {renumbered.fingerprint}" in pushed(product).stdout
+
+
+def test_what_somebody_else_installed_does_not_wait_for_what_cannot_be_read(product, renumbered):
+    product.mailcow.install(product.issue(age=20))
+    newer = product.renew(product.issue(age=3))
+    result = push_without(product, f"{LIVE}/npm-7/fullchain.pem")
+    assert result.returncode == DONE and f"deployed {newer.fingerprint} from npm/npm-5" in result.stdout, result
+    assert_deployed(product, newer)
 
 
 # ---- push.conf

@@ -221,6 +221,24 @@ static void what_is_older_than_what_is_served_is_no_renewal(void **state)
     assert_string_equal(entry(&p, "unserved"), "");
 }
 
+/* Nor while it cannot be said to be served: which began later counts, whichever ends later. */
+static void what_began_before_what_is_installed_is_no_renewal(void **state)
+{
+    AUTO_PASS struct pass p = {.d = *state};
+    struct state_want installed = served_for(5, 40);
+    installed.fingerprint[0] = '\0';
+    make_folder(p.d, "live");
+    write_lineage(p.d, "live/npm-5",
+                  &(struct cert_spec){.names = "DNS:mail.example.org", .from = -9 * DAY, .until = 81 * DAY});
+    write_state(&p, time(NULL), &installed);
+    assert_int_equal(judge(&p), 0);
+    assert_string_equal(entry(&p, "unserved"), "");
+    write_lineage(p.d, "live/npm-6",
+                  &(struct cert_spec){.names = "DNS:mail.example.org", .from = -3 * DAY, .until = 27 * DAY});
+    assert_int_equal(judge(&p), E_FAILED);
+    assert_has(entry(&p, "unserved"), "\"times\": 1");
+}
+
 /* Else it would not be noticed until the clock is where it was. */
 static void a_contact_in_the_future_is_one_of_now(void **state)
 {
@@ -249,6 +267,7 @@ int main(void)
         WITH_DIRECTORY(nor_is_one_of_which_a_file_is_missing),
         WITH_DIRECTORY(what_was_served_since_ends_it_whatever_cannot_be_read),
         WITH_DIRECTORY(what_is_older_than_what_is_served_is_no_renewal),
+        WITH_DIRECTORY(what_began_before_what_is_installed_is_no_renewal),
         WITH_DIRECTORY(a_contact_in_the_future_is_one_of_now),
     };
     unsetenv("JOURNAL_STREAM");
