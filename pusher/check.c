@@ -169,7 +169,9 @@ static void check_want(struct doctor *d, const struct target *target, const stru
     const struct lineage *lineage = candidate_choose(&d->lineages, want, time(NULL), &err);
     if (!lineage) {
         find(d, FAIL, "want", subject,
-             "%s: have a certificate issued for it here, or add the folder that holds one", err.text);
+             "%s: have a certificate issued for it here, add the folder that holds one, or, if another proxy "
+             "host has it, name the other wants in push.conf (wants in [target %s])",
+             err.text, target->name);
         return;
     }
     const struct cert_info *info = cert_info(lineage->cert);
@@ -216,6 +218,7 @@ static int converse(struct doctor *d, const struct target *target, struct ssh **
                     struct error *err)
 {
     AUTO_GREETING struct client_greeting greeting = {0};
+    AUTO_WANTS struct want_list wants = {0};
     const struct subject subject = {target->name, NULL};
     wire_set_deadline(w, clock_ms() + CONTACT_MS);
     int rc = contact_greeted(session, w, &greeting, err);
@@ -223,9 +226,16 @@ static int converse(struct doctor *d, const struct target *target, struct ssh **
         return rc;
     find(d, OK, "greeting", subject, "%s, mailcow-cert-deploy %s, wants %zu certificates", greeting.host,
          greeting.version, greeting.wants.count);
-    for (size_t i = 0; i < greeting.wants.count; i++)
-        check_want(d, target, &greeting.wants.list[i]);
-    return 0;
+    rc = contact_take_wants(&greeting, target, &wants, err);
+    for (size_t i = 0; !rc && i < wants.count; i++) {
+        struct error unknown;
+        const struct subject want = {target->name, wants.list[i].id};
+        if (contact_has_want(&greeting, want.want, &unknown) < 0)
+            find_error(d, "want", want, &unknown, NULL);
+        else
+            check_want(d, target, &wants.list[i]);
+    }
+    return rc;
 }
 
 static void visit(struct doctor *d, const struct target *target)

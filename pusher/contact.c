@@ -85,3 +85,42 @@ int contact_greeted(struct ssh **session, struct wire *w, struct client_greeting
     int rc = client_read_greeting(w, out, err);
     return rc > 0 ? explain_silence(session, rc, err) : rc;
 }
+
+static int take_want(struct client_greeting *greeting, const char *id, struct want_list *out,
+                     struct error *err)
+{
+    struct want *from = want_find(&greeting->wants, id), *to;
+    if (want_find(out, id))
+        return 0;
+    int rc = want_add(out, id, &to, err);
+    if (rc < 0 || !from)
+        return rc;
+    *to = *from;
+    from->names = NULL;
+    from->name_count = 0;
+    return 0;
+}
+
+int contact_take_wants(struct client_greeting *greeting, const struct target *target, struct want_list *out,
+                       struct error *err)
+{
+    const struct conf_list *named = &target->wants;
+    size_t count = named->count ? named->count : greeting->wants.count;
+    int rc = 0;
+    for (size_t i = 0; !rc && i < count; i++)
+        rc = take_want(greeting, named->count ? named->items[i] : greeting->wants.list[i].id, out, err);
+    return rc;
+}
+
+int contact_has_want(const struct client_greeting *greeting, const char *id, struct error *err)
+{
+    const struct want_list *l = &greeting->wants;
+    char has[600] = "";
+    size_t n = 0;
+    if (want_find(l, id))
+        return 0;
+    for (size_t i = 0; i < l->count && n < sizeof has; i++)
+        n += (size_t)snprintf(has + n, sizeof has - n, "%s%s", i ? ", " : "", l->list[i].id);
+    return error_set(err, E_CONFIG, "wants in push.conf has %s, which the mail host does not have; it has %s",
+                     id, *has ? has : "none");
+}

@@ -24,4 +24,15 @@ int contact_open(struct ssh **out, const struct target *target,
  */
 int contact_greeted(struct ssh **session, struct wire *w, struct client_greeting *out, struct error *err);
 
+/*
+ * Moves the wants that the target names, all if it names none, out of the greeting, which keeps their ids.
+ * One that the mail host does not have comes without names. want_list_free releases out, also after a
+ * failure.
+ */
+int contact_take_wants(struct client_greeting *greeting, const struct target *target, struct want_list *out,
+                       struct error *err);
+
+/* 0, or E_CONFIG with what the mail host has instead. */
+int contact_has_want(const struct client_greeting *greeting, const char *id, struct error *err);
+
 #endif

@@ -29,16 +29,18 @@ struct pass {
     const struct pass_opts *opts;
     struct state state;
     struct client_greeting greeting;
-    struct plan *plans; /* one for each want of the greeting */
+    struct want_list wants; /* of the greeting, those that are this target's */
+    struct plan *plans;     /* one for each of them */
     struct wire *wire;
 };
 
 static void pass_free(struct pass *p)
 {
-    for (size_t i = 0; p->plans && i < p->greeting.wants.count; i++)
+    for (size_t i = 0; p->plans && i < p->wants.count; i++)
         secret_wipe(&p->plans[i].bundle);
     free(p->plans);
     state_free(&p->state);
+    want_list_free(&p->wants);
     client_greeting_free(&p->greeting);
     wire_free(p->wire);
 }
@@ -146,6 +148,11 @@ static void choose(struct pass *p, struct plan *plan)
 {
     struct error err;
     int64_t start = clock_us();
+    plan->rc = contact_has_want(&p->greeting, plan->want->id, &err);
+    if (plan->rc < 0) {
+        report_plan(p, plan, "unknown", EVENT_PUSH_FAILED, err.text);
+        return;
+    }
     plan->lineage = candidate_choose(p->opts->lineages, plan->want, time(NULL), &err);
     if (!plan->lineage) {
         plan->rc = err.code;
@@ -171,12 +178,12 @@ static void choose(struct pass *p, struct plan *plan)
 
 static int choose_all(struct pass *p, struct error *err)
 {
-    p->plans = calloc(p->greeting.wants.count + 1, sizeof *p->plans);
+    p->plans = calloc(p->wants.count + 1, sizeof *p->plans);
     if (!p->plans)
         return error_memory(err);
-    for (size_t i = 0; i < p->greeting.wants.count; i++) {
+    for (size_t i = 0; i < p->wants.count; i++) {
         struct plan *plan = &p->plans[i];
-        plan->want = &p->greeting.wants.list[i];
+        plan->want = &p->wants.list[i];
         secret_init(&plan->bundle, SECRET_MAX);
         choose(p, plan);
     }
@@ -207,7 +214,7 @@ static int send_all(struct pass *p, struct error *err)
 {
     bool any = false;
     int rc = wire_write_line(p->wire, err, "HELLO %d mailcow-cert-push/%s", WIRE_PROTOCOL, VERSION);
-    for (size_t i = 0; !rc && i < p->greeting.wants.count; i++) {
+    for (size_t i = 0; !rc && i < p->wants.count; i++) {
         struct plan *plan = &p->plans[i];
         if (plan->bundle.len)
             rc = send_bundle(p, plan, err);
@@ -260,7 +267,7 @@ static void on_verdict(void *ctx, int code, const char *text)
     struct client_want row;
     if (!client_parse_want(text, &row))
         return;
-    for (size_t i = 0; i < p->greeting.wants.count; i++) {
+    for (size_t i = 0; i < p->wants.count; i++) {
         struct plan *plan = &p->plans[i];
         if (strcmp(plan->want->id, row.id) != 0 || !plan->accepted)
             continue;
@@ -280,7 +287,7 @@ static void on_verdict(void *ctx, int code, const char *text)
 /* What has no row of its own comes out as the whole. */
 static void report_verdict(struct pass *p, const struct client_reply *verdict)
 {
-    for (size_t i = 0; i < p->greeting.wants.count; i++) {
+    for (size_t i = 0; i < p->wants.count; i++) {
         struct plan *plan = &p->plans[i];
         if (!plan->accepted || plan->told)
             continue;
@@ -297,7 +304,7 @@ static int read_verdict(struct pass *p, struct error *err)
     struct client_reply verdict = {0};
     int rc = 0;
     bool any = false;
-    for (size_t i = 0; !rc && i < p->greeting.wants.count; i++)
+    for (size_t i = 0; !rc && i < p->wants.count; i++)
         if (p->plans[i].sent) {
             rc = read_answer(p, &p->plans[i], err);
             any = any || p->plans[i].accepted;
@@ -318,12 +325,12 @@ static int read_verdict(struct pass *p, struct error *err)
 static int record(struct pass *p, struct error *err)
 {
     AUTO_STATE struct state new = {.contact = time(NULL)};
-    size_t count = p->greeting.wants.count;
+    size_t count = p->wants.count;
     new.wants = calloc(count + 1, sizeof *new.wants);
     if (!new.wants)
         return error_memory(err);
-    new.names = p->greeting.wants; /* the greeting is read no more */
-    p->greeting.wants = (struct want_list){0};
+    new.names = p->wants; /* they are read no more */
+    p->wants = (struct want_list){0};
     for (size_t i = 0; i < count; i++) {
         const struct plan *plan = &p->plans[i];
         const struct state_want *before = recall(p, plan->want->id);
@@ -367,7 +374,7 @@ static void forget(struct pass *p)
 static int finish_dry(struct pass *p)
 {
     int worst = 0;
-    for (size_t i = 0; i < p->greeting.wants.count; i++) {
+    for (size_t i = 0; i < p->wants.count; i++) {
         struct plan *plan = &p->plans[i];
         worst = error_worse(worst, plan->rc);
         if (!plan->rc)
@@ -379,7 +386,7 @@ static int finish_dry(struct pass *p)
 static int finish(struct pass *p, struct error *err)
 {
     int worst = 0;
-    for (size_t i = 0; i < p->greeting.wants.count; i++) {
+    for (size_t i = 0; i < p->wants.count; i++) {
         struct plan *plan = &p->plans[i];
         worst = error_worse(worst, plan->rc);
         if (!plan->rc && !plan->sent)
@@ -399,7 +406,9 @@ static int converse(struct pass *p, struct ssh **session, struct error *err)
         return rc;
     report_step(p->opts->report, "greeted host=%s wants=%zu us=%lld", p->greeting.host,
                 p->greeting.wants.count, (long long)(clock_us() - start));
-    rc = choose_all(p, err);
+    rc = contact_take_wants(&p->greeting, p->opts->target, &p->wants, err);
+    if (!rc)
+        rc = choose_all(p, err);
     if (rc < 0)
         return rc;
     if (p->opts->dry_run)

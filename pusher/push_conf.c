@@ -1,5 +1,6 @@
 #include "pusher/push_conf.h"
 #include "common/metrics.h"
+#include "common/want.h"
 
 #include <string.h>
 
@@ -50,6 +51,12 @@ static const struct conf_key target_keys[] = {
     {.name = "key", .type = CONF_PATH, .offset = AT(target, key)},
     {.name = "known_hosts", .type = CONF_PATH, .offset = AT(target, known_hosts)},
     {.name = "timeout", .type = CONF_DURATION, .offset = AT(target, timeout), .min = 1, .max = 600},
+    {.name = "wants",
+     .type = CONF_LIST,
+     .offset = AT(target, wants),
+     .accepts = want_is_id,
+     .expected = "wants as `mailcow-cert-push status` names them, such as primary",
+     .line_offset = AT(target, wants_line)},
 };
 
 static void *push_record(void *config, const char *instance)
@@ -116,9 +123,15 @@ static void check_sources(const struct push_conf *s, const char *path, struct pr
 
 static void check_targets(const struct push_conf *s, const char *path, struct problems *problems)
 {
-    for (size_t i = 0; i < s->target_count; i++)
-        if (!s->targets[i].host)
-            problem_add(problems, "%s: [target %s]: host is missing", path, s->targets[i].name);
+    bool is_clean = !problems->count; /* else a list may be empty since what it had is among them */
+    for (size_t i = 0; i < s->target_count; i++) {
+        const struct target *target = &s->targets[i];
+        if (!target->host)
+            problem_add(problems, "%s: [target %s]: host is missing", path, target->name);
+        if (is_clean && target->wants_line && !target->wants.count)
+            problem_add(problems, "%s:%u: wants is empty: without that key all are pushed", path,
+                        target->wants_line);
+    }
 }
 
 static int set_defaults(struct push_conf *out)
@@ -186,6 +199,7 @@ void push_conf_free(struct push_conf *s)
         free(s->targets[i].user);
         free(s->targets[i].key);
         free(s->targets[i].known_hosts);
+        conf_list_free(&s->targets[i].wants);
     }
     *s = (struct push_conf){0};
 }

@@ -22,9 +22,11 @@ struct target {
     char *host;
     long port;
     char *user;
-    char *key;         /* file of the private key */
-    char *known_hosts; /* file that pins the host key */
-    int64_t timeout;   /* seconds for connecting, and again for the SSH handshake */
+    char *key;              /* file of the private key */
+    char *known_hosts;      /* file that pins the host key */
+    int64_t timeout;        /* seconds for connecting, and again for the SSH handshake */
+    struct conf_list wants; /* ids of those that are pushed; none: all that the mail host has */
+    unsigned wants_line;    /* 0: the key is not there */
 };
 
 struct push_conf {

@@ -165,9 +165,21 @@ int state_write(int dirfd, const char *target, const struct state *s, struct err
 
 /* ---- comparing ---- */
 
-static void sign_target(char *out, size_t size, const struct target *target)
+/* What a contact is about: with whom, and about which wants. NULL: no memory. */
+static char *sign_target(const struct target *target)
 {
-    snprintf(out, size, "%s:%ld %s", target->host, target->port, target->user);
+    char *out = NULL;
+    size_t len;
+    FILE *f = open_memstream(&out, &len);
+    if (!f)
+        return NULL;
+    fprintf(f, "%s:%ld %s", target->host, target->port, target->user);
+    for (size_t i = 0; i < target->wants.count; i++)
+        fprintf(f, " %s", target->wants.items[i]);
+    if (fclose(f) == 0)
+        return out;
+    free(out);
+    return NULL;
 }
 
 /* What could not be read is as it was for as long as it cannot be. */
@@ -178,9 +190,8 @@ static bool is_as_signed(const struct lineage *lineage, const char *signature)
 
 bool state_is_current(const struct state *s, const struct target *target, const struct lineage_list *lineages)
 {
-    char address[400];
-    sign_target(address, sizeof address, target);
-    if (s->signature_count != lineages->count + 1 || strcmp(s->signatures[0], address) != 0 ||
+    AUTO_FREE char *contact = sign_target(target);
+    if (!contact || s->signature_count != lineages->count + 1 || strcmp(s->signatures[0], contact) != 0 ||
         !s->names.count)
         return false;
     for (size_t i = 0; i < lineages->count; i++)
@@ -195,10 +206,11 @@ bool state_is_current(const struct state *s, const struct target *target, const 
 int state_sign(struct state *s, const struct target *target, const struct lineage_list *lineages,
                struct error *err)
 {
-    char address[400];
-    sign_target(address, sizeof address, target);
+    AUTO_FREE char *contact = sign_target(target);
+    if (!contact)
+        return error_memory(err);
     free_signatures(s);
-    int rc = add_signature(s, address, err);
+    int rc = add_signature(s, contact, err);
     for (size_t i = 0; !rc && i < lineages->count; i++)
         rc = add_signature(s, lineages->list[i].is_unread ? "" : lineages->list[i].signature, err);
     return rc;

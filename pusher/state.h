@@ -24,8 +24,8 @@ struct state {
     time_t contact;           /* of the last verdict; 0: never */
     struct want_list names;   /* the wants with their names */
     struct state_want *wants; /* one for each, in the same order */
-    char **signatures;        /* of the target's address and of the lineages, as they were at the contact; ""
-                                 for one that could not be read */
+    char **signatures;        /* of the target's address and wants, and of the lineages, as they were at the
+                                 contact; "" for one that could not be read */
     size_t signature_count;
 };
 void state_free(struct state *s);

@@ -2,6 +2,7 @@
  * push.conf. What is accepted keeps to its bounds and can be written again; what is not, is told by file and
  * line.
  */
+#include "common/want.h"
 #include "pusher/push_conf.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/problems.h"
@@ -51,6 +52,8 @@ static void check_bounds(const struct push_conf *c)
         CHECK(t->user && *t->user && *t->user != '-' && !strpbrk(t->user, " \t\r\n"));
         CHECK(t->port >= 1 && t->port <= 65535 && t->timeout >= 1 && t->timeout <= 600);
         CHECK(is_path(t->key) && is_path(t->known_hosts));
+        for (size_t n = 0; n < t->wants.count; n++)
+            CHECK(want_is_id(t->wants.items[n]));
     }
 }
 
@@ -79,6 +82,8 @@ static char *write_conf(const struct push_conf *c)
         const struct target *t = &c->targets[i];
         fprintf(f, "[target %s]\nhost=%s\nport=%ld\nuser=%s\nkey=%s\nknown_hosts=%s\ntimeout=%llds\n",
                 t->name, t->host, t->port, t->user, t->key, t->known_hosts, (long long)t->timeout);
+        for (size_t n = 0; n < t->wants.count; n++)
+            fprintf(f, "%s%s\n", n ? " " : "wants=", t->wants.items[n]);
     }
     fclose(f);
     return text;

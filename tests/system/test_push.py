@@ -392,6 +392,88 @@ def test_two_proxy_hosts_at_once(product):
     assert_deployed(product, new)
 
 
+# ---- several proxy hosts, each with some of what the mail host wants
+
+
+OTHER = "other.example.edu"
+SECOND = "/srv/second.conf"
+
+
+@pytest.fixture
+def shared(product):
+    """The mail host wants a second certificate, which a second proxy host has (its configuration is SECOND)."""
+    product.mailcow.add_sni(OTHER, product.issue(OTHER, age=60), OTHER)
+    yield product
+    for path in ("/srv/second", "/srv/second-state"):
+        shutil.rmtree(product.proxy.path(path), ignore_errors=True)
+
+
+def name_wants(lab, wants: str | None) -> None:
+    lab.write_push_conf({"target mailcow": {"wants": wants}} if wants else {})
+
+
+def write_second(lab, wants: str) -> Lineage:
+    lineage = Lineage(lab.proxy.path("/srv/second"), "other", lab.issue(OTHER))
+    name_wants(lab, wants)
+    conf = lab.proxy.read(PUSH_CONF).replace(PUSH_STATE, "/srv/second-state").replace(LIVE, "/srv/second/live")
+    lab.proxy.write(SECOND, conf)
+    return lineage
+
+
+def quiet(lab, *args: str) -> subprocess.CompletedProcess:
+    result = pushed(lab, *args)
+    assert not result.stderr, result
+    return result
+
+
+def test_each_proxy_host_pushes_what_it_names(shared):
+    lineage = write_second(shared, OTHER)
+    name_wants(shared, None)
+    result = shared.push("--dry-run")
+    assert result.returncode == FAILED and f"{OTHER}: missing: no lineage covers {OTHER}" in result.stderr, result
+    shared.environment["MAILCOW_CERT_ALARMS"] = "keep"
+    name_wants(shared, "primary")
+    new = shared.renew()
+    assert re.fullmatch(rf"mailcow: primary: deployed {new.fingerprint} .*\n", quiet(shared).stdout)
+    assert re.fullmatch(rf"mailcow: {OTHER}: deployed \w+ from npm/other .*\n", quiet(shared, "--config", SECOND).stdout)
+    renewed = shared.issue(OTHER)
+    lineage.renew(renewed)
+    assert f"mailcow: {OTHER}: deployed {renewed.fingerprint}" in quiet(shared, "--config", SECOND).stdout
+    assert shared.served_everywhere(OTHER) == everywhere(renewed)
+    assert_deployed(shared, new)
+    for conf, own, other in ((PUSH_CONF, "primary", OTHER), (SECOND, OTHER, "primary")):
+        for args in ([], ["--dry-run"], ["--force"], ["check"], ["status"]):
+            said = quiet(shared, *args, "--config", conf).stdout
+            assert own in said and other not in said, (args, said)
+
+
+def test_a_want_that_the_mail_host_does_not_have_is_named_and_hinders_no_other(shared):
+    name_wants(shared, "primary, gone.example.org")
+    new = shared.renew()
+    for result in shared.push(), shared.push():
+        assert result.returncode == CONFIG, result
+        assert "gone.example.org: unknown: wants in push.conf has gone.example.org, which the mail host does not have; " \
+               f"it has primary, {OTHER}" in result.stderr, result
+        assert "alarm failing" in result.stderr
+    assert_deployed(shared, new)
+    check = shared.push("check", "--json")
+    assert check.returncode == CONFIG
+    assert [row["want"] for row in json.loads(check.stdout)["results"] if row["result"] == "fail"] == ["gone.example.org"]
+    wants = json.loads(shared.push("status", "--json").stdout)["wants"]
+    assert [(want["want"], want["state"]) for want in wants] == [("primary", "served"), ("gone.example.org", "unknown")]
+
+
+def test_other_wants_in_push_conf_are_asked_about(shared):
+    name_wants(shared, "primary")
+    quiet(shared)
+    name_wants(shared, f"primary,{OTHER}")
+    assert f"{OTHER}: missing" in shared.push().stderr
+    name_wants(shared, "primary")
+    assert shared.push().returncode == DONE
+    name_wants(shared, None)
+    assert f"{OTHER}: missing" in shared.push().stderr
+
+
 # ---- lineages that are not as they should be
 
 
@@ -595,6 +677,7 @@ no equals sign
     (f"host = {HOSTNAME}", "", "host is missing"),
     ("verify_every = 24h", "verify_every = soon", f"{PUSH_CONF}:3"),
     ("verify_every = 24h", "verify_every = 1s", f"{PUSH_CONF}:3"),
+    ("port = 22", "wants = primary, a/b", f"{PUSH_CONF}:10: wants = a/b: expected wants"),
     ("[source npm]", "[source]", "source"),
     ("[target mailcow]", "[target ../mailcow]", "target"),
 ])

@@ -55,6 +55,7 @@ static void has_defaults(void **state)
     assert_string_equal(r.conf.targets[0].user, "certsync");
     assert_string_equal(r.conf.targets[0].key, "/etc/mailcow-certsync/id_ed25519");
     assert_string_equal(r.conf.targets[0].known_hosts, "/etc/mailcow-certsync/known_hosts");
+    assert_int_equal(r.conf.targets[0].wants.count, 0);
 }
 
 static void reads_every_key_of_several_sources_and_targets(void **state)
@@ -81,6 +82,23 @@ static void reads_every_key_of_several_sources_and_targets(void **state)
     assert_string_equal(r.conf.targets[0].known_hosts, "/kh");
     assert_int_equal(r.conf.targets[1].port, 22);
     assert_string_equal(r.conf.targets[1].host, "192.0.2.1");
+}
+
+static void names_the_wants_of_a_target(void **state)
+{
+    static const char *const ids[] = {"primary", "imap.example.org", "*.example.net"};
+    CLEANUP(forget) struct reading r = {0};
+    read_conf(&r, *state, SOURCE TARGET "wants = primary, imap.example.org\n  *.example.net\n");
+    assert_int_equal(r.rc, 0);
+    assert_int_equal(r.conf.targets[0].wants.count, COUNT(ids));
+    for (size_t i = 0; i < COUNT(ids); i++)
+        assert_string_equal(r.conf.targets[0].wants.items[i], ids[i]);
+    refused(
+        *state, SOURCE TARGET "wants = primary, a/b\n",
+        "push.conf:5: wants = a/b: expected wants as `mailcow-cert-push status` names them, such as primary");
+    refused(*state, SOURCE TARGET "wants = ..\n", "push.conf:5: wants = ..: expected wants");
+    refused(*state, SOURCE TARGET "wants = primary\nwants = a\n", "push.conf:6: wants is given twice");
+    refused(*state, SOURCE TARGET "wants =\n", "push.conf:5: wants is empty");
 }
 
 static void wants_either_a_path_or_a_pair(void **state)
@@ -155,6 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_DIRECTORY(has_defaults),
         WITH_DIRECTORY(reads_every_key_of_several_sources_and_targets),
+        WITH_DIRECTORY(names_the_wants_of_a_target),
         WITH_DIRECTORY(wants_either_a_path_or_a_pair),
         WITH_DIRECTORY(says_what_is_missing),
         WITH_DIRECTORY(refuses_bad_values),

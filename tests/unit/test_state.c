@@ -315,6 +315,24 @@ static void notices_another_address(void **state)
         state_is_current(&c.state, &(struct target){.host = host, .port = 22, .user = other}, &c.lineages));
 }
 
+static void notices_other_wants(void **state)
+{
+    const struct directory *d = *state;
+    CLEANUP(changing_free) struct changing c = {0};
+    struct error err;
+    char primary[] = "primary", other[] = "*.example.net", *both[] = {primary, other, NULL};
+    struct target named = target;
+    make_live(d);
+    begin(&c, d);
+    named.wants = (struct conf_list){both, 2};
+    assert_false(state_is_current(&c.state, &named, &c.lineages));
+    assert_int_equal(state_sign(&c.state, &named, &c.lineages, &err), 0);
+    assert_true(state_is_current(&c.state, &named, &c.lineages));
+    named.wants.count = 1;
+    assert_false(state_is_current(&c.state, &named, &c.lineages));
+    assert_false(state_is_current(&c.state, &target, &c.lineages));
+}
+
 static void is_not_current_until_every_want_is_served(void **state)
 {
     const struct directory *d = *state;
@@ -441,6 +459,7 @@ int main(void)
         WITH_DIRECTORY(notices_a_file_that_was_replaced),
         WITH_DIRECTORY(notices_lineages_that_come_go_and_are_renamed),
         WITH_DIRECTORY(notices_another_address),
+        WITH_DIRECTORY(notices_other_wants),
         WITH_DIRECTORY(is_not_current_until_every_want_is_served),
         WITH_DIRECTORY(notices_that_a_lineage_can_be_read_again),
         WITH_DIRECTORY(a_lineage_that_stays_unreadable_is_no_change),
