@@ -2,6 +2,8 @@
 
 #include "common/text.h"
 
+#include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -118,6 +120,22 @@ int endpoint_parse(const char *text, struct endpoint_list *list, struct error *e
     add_address(&e, host, (uint16_t)port);
     list->list[list->count++] = e;
     return 0;
+}
+
+/* ---- resolving ---- */
+
+int endpoint_resolve(const struct endpoint_address *address, struct addrinfo **out, char *why, size_t size)
+{
+    char port[8];
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    snprintf(port, sizeof(port), "%u", address->port);
+    int rc = getaddrinfo(address->host, port, &hints, out);
+    if (rc)
+        snprintf(why, size, "the name %.90s does not resolve: %s; %s", address->host,
+                 rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc),
+                 rc == EAI_NONAME ? "correct it in [verify] endpoints, or in the DNS"
+                                  : "see to this host's resolver, or set the address in [verify] endpoints");
+    return rc;
 }
 
 /* ---- derived ---- */

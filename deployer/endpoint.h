@@ -63,6 +63,13 @@ struct endpoint_list {
 /* "host:port" as it is shown to people; out: ENDPOINT_TEXT bytes. Returns out. */
 char *endpoint_address_text(char *out, const struct endpoint_address *address);
 
+/*
+ * What an address stands for: 0, and *out for freeaddrinfo. Or a code of getaddrinfo, and why says so and
+ * what to do, in about 200 bytes; nothing is known then of the service.
+ */
+struct addrinfo;
+int endpoint_resolve(const struct endpoint_address *address, struct addrinfo **out, char *why, size_t size);
+
 #define ENDPOINT_NAME_SIZE 24
 /* "imaps", "imaps+proxy", "imaps+proxy2": as it is configured. out: ENDPOINT_NAME_SIZE bytes. Returns out. */
 char *endpoint_name(char *out, const struct endpoint *e);

@@ -119,10 +119,8 @@ static const char *find_scheme(const struct endpoint *e)
 const char *login_state_str(enum login_state state)
 {
     static const char *const names[] = {
-        [LOGIN_DONE] = "logged in",
-        [LOGIN_REFUSED] = "refused",
-        [LOGIN_OTHER_KEY] = "another key",
-        [LOGIN_FAILED] = "failed",
+        [LOGIN_DONE] = "logged in",        [LOGIN_REFUSED] = "refused", [LOGIN_OTHER_KEY] = "another key",
+        [LOGIN_UNRESOLVED] = "unresolved", [LOGIN_FAILED] = "failed",
     };
     return names[state];
 }
@@ -298,38 +296,36 @@ static int connect_to(const struct addrinfo *to, int64_t deadline_ms, int *out_f
     return 0;
 }
 
-/* Says in why what was wrong with the address if it is. */
-static void connect_address(struct attempt *a, const struct endpoint_address *to, char *why, size_t size)
+/* Says in why what was wrong with the address if it is. False when it does not resolve. */
+static bool connect_address(struct attempt *a, const struct endpoint_address *to, char *why, size_t size)
 {
-    char port[8];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *found = NULL;
-    snprintf(port, sizeof port, "%u", to->port);
-    int rc = getaddrinfo(to->host, port, &hints, &found);
-    if (rc)
-        snprintf(why, size, "the name does not resolve: %s", gai_strerror(rc));
+    struct addrinfo *found;
+    if (endpoint_resolve(to, &found, why, size))
+        return false;
     for (struct addrinfo *i = found; i && a->fd < 0; i = i->ai_next) {
         int64_t deadline = clock_ms() + CONNECT_TIMEOUT_MS;
         int cause = connect_to(i, deadline < a->run->deadline_ms ? deadline : a->run->deadline_ms, &a->fd);
         if (cause)
             snprintf(why, size, "connect: %s", strerror(cause));
     }
-    if (found)
-        freeaddrinfo(found);
+    freeaddrinfo(found);
+    return true;
 }
 
 static bool connect_endpoint(struct attempt *a)
 {
     const struct endpoint *e = a->result->endpoint;
-    char why[120] = "it has no address";
+    char why[220] = "it has no address";
+    bool resolved = !e->address_count;
     for (size_t i = 0; i < e->address_count && a->fd < 0; i++) {
         endpoint_address_text(a->result->address, &e->addresses[i]);
-        connect_address(a, &e->addresses[i], why, sizeof why);
+        resolved |= connect_address(a, &e->addresses[i], why, sizeof why);
     }
     int cause = a->fd >= 0 && e->proxy ? proxy_header_send(a->fd, e->proxy) : 0;
     if (cause)
         snprintf(why, sizeof why, "PROXY header: %s", strerror(cause));
     if (a->fd < 0 || cause)
-        end(a, LOGIN_FAILED, "%s", why);
+        end(a, resolved ? LOGIN_FAILED : LOGIN_UNRESOLVED, "%s", why);
     return a->fd >= 0 && !cause;
 }
 

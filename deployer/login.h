@@ -35,9 +35,10 @@ void login_wipe(struct login *l);
 
 enum login_state {
     LOGIN_DONE,
-    LOGIN_REFUSED,   /* the server said no to the name and password */
-    LOGIN_OTHER_KEY, /* another key than the expected one is served: the password was not sent */
-    LOGIN_FAILED,    /* anything else: no connection, no TLS, no AUTH announced, no answer in time */
+    LOGIN_REFUSED,    /* the server said no to the name and password */
+    LOGIN_OTHER_KEY,  /* another key than the expected one is served: the password was not sent */
+    LOGIN_UNRESOLVED, /* no name resolves: nobody was asked, and nothing is known of it */
+    LOGIN_FAILED,     /* anything else: no connection, no TLS, no AUTH announced, no answer in time */
 };
 
 struct login_result {

@@ -442,31 +442,36 @@ void rollout_look_before(struct rollout *r)
     rollout_login_before(r->login, primary_expected(r));
 }
 
-/* What is stable over a crash: protocol and container, or address; with the space that follows it. */
-static const char *listener(const struct endpoint *e, char *out)
+#define UNRESOLVED "/unresolved "
+#define NOTE_SIZE  (ENDPOINT_LISTENER_SIZE + sizeof UNRESOLVED)
+
+/* What is stable over a crash: protocol and container, or address; with what follows it in the list. */
+static const char *note(const struct endpoint *e, enum verify_state state, char *out)
 {
     endpoint_listener(out, e);
-    return strcat(out, " ");
+    return strcat(out, verify_asked(state) ? " " : UNRESOLVED);
 }
 
-static bool was_down(const struct rollout *r, size_t endpoint)
+/* VERIFY_SERVED unless one of its names did not complete a handshake. */
+static enum verify_state state_before(const struct rollout *r, size_t endpoint)
 {
     const struct verify_cell *row = row_of(r, r->before, endpoint);
     for (size_t q = 0; q < r->question_count; q++)
         if (row[q].applies && !verify_completed(row[q].state))
-            return true;
-    return false;
+            return row[q].state;
+    return VERIFY_SERVED;
 }
 
 void rollout_down_before(const struct rollout *r, char *out, size_t size)
 {
-    char text[ENDPOINT_LISTENER_SIZE + 1];
+    char text[NOTE_SIZE];
     snprintf(out, size, "%s", r->has_before ? "" : "?");
     for (size_t i = 0; r->has_before && i < r->endpoints.count; i++) {
         size_t n = strlen(out);
-        if (!was_down(r, i))
+        enum verify_state state = state_before(r, i);
+        if (state == VERIFY_SERVED)
             continue;
-        if (n + strlen(listener(&r->endpoints.list[i], text)) >= size) {
+        if (n + strlen(note(&r->endpoints.list[i], state, text)) >= size) {
             snprintf(out, size, "?"); /* half the list would accuse the other half */
             return;
         }
@@ -476,15 +481,23 @@ void rollout_down_before(const struct rollout *r, char *out, size_t size)
         rollout_login_note(r->login, out, size);
 }
 
+static enum verify_state recall_state(const struct endpoint *e, const char *down_before)
+{
+    static const enum verify_state noted[] = {VERIFY_UNREACHABLE, VERIFY_UNRESOLVED};
+    char text[NOTE_SIZE];
+    for (size_t i = 0; i < sizeof noted / sizeof *noted; i++)
+        if (strstr(down_before, note(e, noted[i], text)))
+            return noted[i];
+    return VERIFY_SERVED;
+}
+
 void rollout_recall_before(struct rollout *r, const char *down_before)
 {
-    char text[ENDPOINT_LISTENER_SIZE + 1];
     r->has_before = strcmp(down_before, "?") != 0;
     for (size_t i = 0; i < r->endpoints.count; i++) {
-        bool down = strstr(down_before, listener(&r->endpoints.list[i], text)) != NULL;
+        enum verify_state state = recall_state(&r->endpoints.list[i], down_before);
         for (size_t q = 0; q < r->question_count; q++)
-            r->before[i * r->question_count + q] =
-                (struct verify_cell){.applies = true, .state = down ? VERIFY_UNREACHABLE : VERIFY_SERVED};
+            r->before[i * r->question_count + q] = (struct verify_cell){.applies = true, .state = state};
     }
     rollout_login_recall(r->login, down_before);
 }
@@ -501,7 +514,8 @@ static bool is_broken_cell(const struct rollout *r, size_t endpoint, size_t ques
     const struct verify_cell *before = &row_of(r, r->before, endpoint)[question];
     const struct verify_cell *now = &row_of(r, r->now, endpoint)[question];
     return r->has_before && before->applies && verify_completed(before->state) && now->applies &&
-           !verify_completed(now->state) && is_up(r, &r->endpoints.list[endpoint]);
+           verify_asked(now->state) && !verify_completed(now->state) &&
+           is_up(r, &r->endpoints.list[endpoint]);
 }
 
 static void describe_broken(struct rollout *r, size_t endpoint, size_t question)
@@ -631,7 +645,9 @@ static bool may_have_worked(const struct rollout *r, size_t endpoint, size_t que
     const struct pair *owner = owning_pair(r, endpoint, question);
     if (owner && owner->before == STORE_SERVED)
         return true;
-    return r->has_before ? !before->applies || verify_completed(before->state) : !r->repeats;
+    if (!r->has_before || !verify_asked(before->state))
+        return !r->repeats;
+    return !before->applies || verify_completed(before->state);
 }
 
 /* Whether a reload may help this endpoint: another pair may be there than the one with which no TLS came
@@ -640,7 +656,7 @@ static bool needs_reload(const struct rollout *r, size_t endpoint)
 {
     for (size_t q = 0; q < r->question_count; q++) {
         const struct verify_cell *cell = &row_of(r, r->now, endpoint)[q];
-        if (!cell->applies || cell->state == VERIFY_SERVED)
+        if (!cell->applies || cell->state == VERIFY_SERVED || !verify_asked(cell->state))
             continue;
         if (cell->state == VERIFY_STALE || cell->state == VERIFY_HANDSHAKE || may_have_worked(r, endpoint, q))
             return true;
@@ -704,7 +720,8 @@ static bool needs_restart(const struct rollout *r, size_t endpoint, int64_t star
 {
     for (size_t q = 0; q < r->question_count; q++) {
         const struct verify_cell *cell = &row_of(r, r->now, endpoint)[q];
-        if (!cell->applies || cell->state == VERIFY_SERVED || cell->state == VERIFY_DISTRUSTED)
+        if (!cell->applies || cell->state == VERIFY_SERVED || cell->state == VERIFY_DISTRUSTED ||
+            !verify_asked(cell->state))
             continue;
         if (cell->state == VERIFY_STALE ? may_remember(r, endpoint, q, started)
                                         : may_have_worked(r, endpoint, q))
@@ -970,7 +987,8 @@ bool rollout_may_use(const struct rollout *r, const char *leaf)
         const struct verify_cell *row = row_of(r, r->now, i);
         may = !r->results[i].endpoint;
         for (size_t q = 0; !may && q < r->question_count; q++)
-            may = row[q].applies && row[q].state == VERIFY_STALE && strcmp(row[q].fingerprint, leaf) == 0;
+            may = row[q].applies && (!verify_asked(row[q].state) ||
+                                     (row[q].state == VERIFY_STALE && strcmp(row[q].fingerprint, leaf) == 0));
     }
     return may;
 }
@@ -988,11 +1006,19 @@ static size_t short_question(const struct rollout *r, size_t endpoint, size_t pa
 bool rollout_want(const struct rollout *r, size_t pair, struct outcome *out)
 {
     size_t missing = 0;
-    for (size_t i = 0; i < r->endpoints.count; i++)
-        missing += short_question(r, i, pair) < r->question_count;
+    const char *unresolved = NULL;
+    for (size_t i = 0; i < r->endpoints.count; i++) {
+        size_t q = short_question(r, i, pair);
+        if (q == r->question_count)
+            continue;
+        missing++;
+        if (!unresolved && !verify_asked(row_of(r, r->now, i)[q].state))
+            unresolved = r->results[i].detail;
+    }
     if (missing)
         outcome_worsen(out, r->is_engine_lost ? OUTCOME_PENDING : OUTCOME_FAILED,
-                       "%zu of %zu endpoints do not serve it", missing, r->endpoints.count);
+                       "%zu of %zu endpoints do not serve it%s%s", missing, r->endpoints.count,
+                       unresolved ? ": " : "", unresolved ? unresolved : "");
     return !missing && r->endpoints.count;
 }
 

@@ -5,7 +5,8 @@
  * installation has read it, and what did not work before is not what a restart is for.
  *
  * A look before the installation tells which listeners work. One that did and completes no handshake any more
- * is broken, whatever leaf it would show: that ends the climb at once, so that the deployment can go back.
+ * is broken, whatever leaf it would show: that ends the climb at once, so that the deployment can go back. An
+ * endpoint whose name does not resolve is not served, and nothing else: of the service nothing is known.
  */
 #ifndef DEPLOYER_ROLLOUT_H
 #define DEPLOYER_ROLLOUT_H
@@ -39,8 +40,8 @@ bool rollout_skips_sni_map(const struct rollout *r);
 
 /* One look at which listeners complete a handshake, before anything is changed. */
 void rollout_look_before(struct rollout *r);
-/* The listeners that did not, each followed by a space; and back, for a deployment that goes on after a
- * crash. "?": nobody has looked. */
+/* The listeners that did not, each followed by a space, marked where their names did not resolve; and back,
+ * for a deployment that goes on after a crash. "?": nobody has looked. */
 void rollout_down_before(const struct rollout *r, char *out, size_t size);
 void rollout_recall_before(struct rollout *r, const char *down_before);
 bool rollout_knows_before(const struct rollout *r);

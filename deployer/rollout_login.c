@@ -178,7 +178,7 @@ static bool find_broken(struct rollout_login *l, char *text, size_t size)
     for (size_t i = 0; i < l->result_count; i++) {
         const struct login_result *r = &l->results[i];
         char name[ENDPOINT_NAME_SIZE];
-        if (r->state == LOGIN_DONE || !l->worked_before[place_of(l, r)])
+        if (r->state == LOGIN_DONE || r->state == LOGIN_UNRESOLVED || !l->worked_before[place_of(l, r)])
             continue;
         if (!count)
             snprintf(text, size, "the login over %s at %s worked before and does not any more: %s: %s",

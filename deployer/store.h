@@ -108,8 +108,8 @@ struct record {
     time_t changed;                       /* when current became it */
     time_t verified;                      /* when it was last seen on every endpoint, 0 if never */
     char detail[400];                     /* why it is pending or failed */
-    /* While it is pending: the listeners that completed no handshake before it was installed, each followed
-       by a space; "?" when nobody could look. */
+    /* While it is pending: the listeners that completed no handshake before it was installed, as
+       rollout_down_before has them; "?" when nobody could look. */
     char down_before[1000];
     bool is_new;     /* while it is pending: its folder had no `domains` when it was staged */
     bool is_retired; /* removed: no service finds the folder any more; a `domains` in it is somebody else's */

@@ -59,6 +59,7 @@ const char *verify_state_str(enum verify_state state)
         [VERIFY_HANDSHAKE] = "handshake failed",
         [VERIFY_DIALOGUE] = "dialogue failed",
         [VERIFY_DISTRUSTED] = "not trusted",
+        [VERIFY_UNRESOLVED] = "unresolved",
         [VERIFY_UNREACHABLE] = "unreachable",
     };
     return names[state];
@@ -67,6 +68,11 @@ const char *verify_state_str(enum verify_state state)
 bool verify_completed(enum verify_state state)
 {
     return state == VERIFY_SERVED || state == VERIFY_STALE;
+}
+
+bool verify_asked(enum verify_state state)
+{
+    return state != VERIFY_UNRESOLVED;
 }
 
 /* ---- results ---- */
@@ -288,18 +294,12 @@ static void give_up(struct run *run)
 
 /* ---- set-up ---- */
 
-/* Appends what a name or literal stands for; on failure *out_why says so. */
-static void resolve(struct target *t, const struct endpoint_address *a, const char **out_why)
+/* Appends what a name or literal stands for; on failure the result says why. */
+static void resolve(struct target *t, const struct endpoint_address *a)
 {
-    char port[8];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    snprintf(port, sizeof(port), "%u", a->port);
-    int rc = getaddrinfo(a->host, port, &hints, &found);
-    if (rc) {
-        *out_why = gai_strerror(rc);
+    struct addrinfo *found;
+    if (endpoint_resolve(a, &found, t->result->detail, sizeof(t->result->detail)))
         return;
-    }
     for (struct addrinfo *i = found; i && t->address_count < ADDRESSES_MAX; i = i->ai_next) {
         struct probe_address *slot = &t->addresses[t->address_count++];
         memcpy(&slot->sa, i->ai_addr, i->ai_addrlen);
@@ -312,19 +312,23 @@ static void resolve(struct target *t, const struct endpoint_address *a, const ch
 /* False when there is nothing to ask: nothing that could be connected to, or nothing that applies. */
 static bool prepare(struct target *t)
 {
-    const char *why = "it has no address";
     if (t->next == t->end) {
         t->result->state = VERIFY_SERVED;
         return false;
     }
     for (size_t i = 0; i < t->endpoint->address_count; i++)
-        resolve(t, &t->endpoint->addresses[i], &why);
-    if (t->address_count)
+        resolve(t, &t->endpoint->addresses[i]);
+    if (t->address_count) {
+        t->result->detail[0] = '\0';
         return true;
-    t->result->state = VERIFY_UNREACHABLE;
-    if (t->endpoint->address_count)
+    }
+    if (t->endpoint->address_count) {
+        t->result->state = VERIFY_UNRESOLVED;
         endpoint_address_text(t->result->address, &t->endpoint->addresses[0]);
-    snprintf(t->result->detail, sizeof(t->result->detail), "the name does not resolve: %s", why);
+    } else {
+        t->result->state = VERIFY_UNREACHABLE;
+        snprintf(t->result->detail, sizeof(t->result->detail), "it has no address");
+    }
     return false;
 }
 
@@ -386,11 +390,18 @@ static void start_targets(struct run *run, struct verify_result *out_results)
     }
 }
 
+/* Where nothing was seen. */
+static enum verify_state unseen_state(const struct run *run, size_t cell)
+{
+    bool asked = verify_asked(run->targets[cell / run->opts->expectation_count].result->state);
+    return asked ? VERIFY_UNREACHABLE : VERIFY_UNRESOLVED;
+}
+
 static void fill_cells(const struct run *run, struct verify_cell *cells)
 {
     size_t count = run->opts->endpoints->count * run->opts->expectation_count;
     for (size_t i = 0; i < count; i++) {
-        cells[i] = (struct verify_cell){.applies = run->applies[i], .state = VERIFY_UNREACHABLE};
+        cells[i] = (struct verify_cell){.applies = run->applies[i], .state = unseen_state(run, i)};
         if (!run->known[i])
             continue;
         cells[i].state = run->outcomes[i].state;

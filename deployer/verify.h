@@ -35,6 +35,7 @@ enum verify_state {
     VERIFY_HANDSHAKE,   /* the TLS handshake failed, or STARTTLS was not announced or refused */
     VERIFY_DIALOGUE,    /* the protocol's own words were not as they should be */
     VERIFY_DISTRUSTED,  /* it hung up after the PROXY header, without a word */
+    VERIFY_UNRESOLVED,  /* no name resolves: it was not asked, and nothing is known of it */
     VERIFY_UNREACHABLE, /* no address could be connected to, or nothing was said (in time) */
 };
 
@@ -44,7 +45,7 @@ struct verify_result {
     enum verify_state state;
     char address[300];    /* the one that was used, "host:port" */
     char fingerprint[65]; /* the leaf that was seen, "" if none */
-    char detail[200];     /* printable; why it is not VERIFY_SERVED, with the name that was asked for */
+    char detail[300];     /* printable; why it is not VERIFY_SERVED, with the name that was asked for */
     unsigned probes;      /* expectations that were met; all of them when state is VERIFY_SERVED */
     int64_t us;           /* from the start of the verification to the last probe's end */
 };
@@ -59,6 +60,8 @@ struct verify_cell {
 
 /* Whether TLS came about, with whatever leaf. */
 bool verify_completed(enum verify_state state);
+/* Whether it says anything about the service. */
+bool verify_asked(enum verify_state state);
 
 struct verify_opts {
     const struct endpoint_list *endpoints;

@@ -12,8 +12,8 @@ from tests.lab.host import PYTHON, wait_for
 from tests.lab.lab import DEPLOY_STATE
 from tests.lab.mailcow import PATH, SSL, ports_listening
 from tests.lab.wire import ENDPOINTS
-from tests.system.checks import (DONE, FAILED, TEMPORARY, UNHURRIED, acme, assert_deployed, deploy_record, generations, injecting,
-                                 installed_fingerprint, sessions, steps, updating)
+from tests.system.checks import (DONE, FAILED, TEMPORARY, UNHURRIED, acme, assert_deployed, deploy_record, end, generations,
+                                 injecting, installed_fingerprint, sessions, start_push, steps, updating)
 from tests.system.protocol import HELLO, connect, put
 
 QUICK = {"verify": {"timeout": "8s"}}
@@ -237,6 +237,105 @@ def test_what_was_served_and_does_not_answer_is_restarted_once(product, pop3):
     pop3(True)
     assert product.deploy().returncode == DONE
     assert_deployed(product, new)
+
+
+# ---- names that do not resolve
+
+
+NAME = "imap.example.org"
+NAMED = {"verify": {"timeout": "8s", "endpoints": f"smtps://{NAME} imaps://{NAME} https://{NAME}"}}
+
+
+def resolve(lab, does: bool) -> None:
+    """Behind /etc/hosts comes a resolver that does not answer."""
+    lines = [line for line in lab.mail.read("/etc/hosts").splitlines() if NAME not in line]
+    lab.mail.write("/etc/hosts", "\n".join([*lines, *([f"127.0.0.1 {NAME}"] if does else [])]) + "\n")
+
+
+@pytest.fixture
+def named(product):
+    """Verified under a name; what is installed is served."""
+    files = {path: product.mail.read(path) for path in ("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf")}
+    product.mail.write("/etc/nsswitch.conf", re.sub("hosts:.*", "hosts: files dns", files["/etc/nsswitch.conf"]))
+    product.mail.write("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    resolve(product, True)
+    restart(product, NAMED)
+    product.renew(product.issue(age=1))
+    assert product.push().returncode == DONE
+    yield product
+    for path, text in files.items():
+        product.mail.write(path, text)
+
+
+def assert_unresolved(result) -> None:
+    detail = json.loads(result.stdout)["results"][0]["detail"]
+    assert result.returncode == FAILED and "3 of 3 endpoints" in detail, result
+    assert f"the name {NAME} does not resolve: Temporary failure in name resolution; see to this host's resolver" in detail
+
+
+def test_a_resolver_that_is_down_is_no_reason_to_disturb_the_services(named):
+    before = started(named)
+    resolve(named, False)
+    for _ in range(2):
+        result = named.deploy("--json")
+        assert_unresolved(result)
+        assert not {"reloaded", "restarted"} & set(steps(result)) and started(named) == before, result.stdout
+    rows = json.loads(named.deploy("status", "--json").stdout)["endpoints"]
+    assert {row["state"] for row in rows} == {"unresolved"}
+    resolve(named, True)
+    assert named.deploy().returncode == DONE and started(named) == before
+
+
+def test_a_resolver_that_is_down_is_no_reason_for_a_rollback(named):
+    """Whether it went before the deployment or in its midst."""
+    before = started(named)
+    resolve(named, False)
+    new = named.renew()
+    result = named.push("--json")
+    assert_unresolved(result)
+    assert not {"restarted", "rolled-back"} & set(steps(result)) and started(named) == before, result.stdout
+    assert_deployed(named, new)
+    assert deploy_record(named)["state"] == "failed" and quarantine(named) == []
+    resolve(named, True)
+    assert named.deploy().returncode == DONE and deploy_record(named)["state"] == "served"
+
+
+def test_what_could_not_be_asked_before_accuses_nobody_afterwards(named):
+    """Also not in a deployment that goes on after one that could not end: nobody knows whether it worked."""
+    named.mailcow.take_ecdsa_alone()
+    bad = named.renew(breaking(named))
+    resolve(named, False)
+    with Front(named.mail, "GET /v[0-9.]+/containers/json", "not_json", nth=2) as front:
+        restart(named, NAMED | {"docker": {"host": front.host}})
+        assert named.push().returncode == TEMPORARY
+    assert deploy_record(named)["state"] == "pending"
+    restart(named, NAMED)
+    resolve(named, True)
+    result = named.deploy("--json")
+    assert result.returncode == FAILED and "1 of 3 endpoints" in result.stdout and "rolled-back" not in steps(result), result
+    assert installed_fingerprint(named) == bad.fingerprint and quarantine(named) == []
+
+
+def test_a_resolver_that_goes_down_in_the_midst_is_no_reason_for_a_rollback(named):
+    """The services worked in the look before, and nobody knows whether they still do."""
+    nginx = named.mailcow.name("nginx-mailcow")
+    shadow(named, "nginx-mailcow", PROGRAMS["nginx-mailcow"],
+           '#!/bin/sh\ncase "$*" in *reload*) touch /tmp/asked; until test -e /tmp/go; do sleep 0.1; done;; esac\n'
+           f'exec {PROGRAMS["nginx-mailcow"]}.real "$@"')
+    try:
+        before, new = started(named), named.renew()
+        push = start_push(named)
+        wait_for(lambda: not named.docker("exec", nginx, "test", "-e", "/tmp/asked", check=False).returncode, "nginx's reload")
+        resolve(named, False)
+        named.docker("exec", nginx, "touch", "/tmp/go")
+        result = end(push)
+    finally:
+        unshadow(named, "nginx-mailcow", PROGRAMS["nginx-mailcow"])
+        named.docker("exec", nginx, "rm", "-f", "/tmp/asked", "/tmp/go")
+    assert result.returncode == FAILED and f"the name {NAME} does not resolve" in result.stdout + result.stderr, result
+    assert "rolled-back" not in result.stdout and "restarted" not in result.stdout and started(named) == before, result
+    assert_deployed(named, new)
+    assert quarantine(named) == []
 
 
 OTHER_SERVER = """

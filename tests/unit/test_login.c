@@ -399,6 +399,18 @@ static void fails_without_a_connection(void **state)
     assert_memory_equal(&other, &list, sizeof list);
 }
 
+static void fails_otherwise_without_an_address(void **state)
+{
+    struct error err;
+    (void)state;
+    assert_int_equal(endpoint_parse("imaps://127.0.0.1:993", &list, &err), 0);
+    strcpy(list.list[0].addresses[0].host, "no host");
+    assert_int_equal(run(), 1);
+    assert_int_equal(results[0].state, LOGIN_UNRESOLVED);
+    assert_has(results[0].detail, "the name no host does not resolve: ");
+    assert_string_equal(login_state_str(LOGIN_UNRESOLVED), "unresolved");
+}
+
 static void does_not_wait_for_ever(void **state)
 {
     static const char *const script[] = {IMAP_GREETING, IMAP_LOGIN, NULL};
@@ -547,6 +559,7 @@ int main(void)
         TEST(goes_behind_a_balancer),
         TEST(tries_the_next_address),
         TEST(fails_without_a_connection),
+        TEST(fails_otherwise_without_an_address),
         TEST(does_not_wait_for_ever),
         TEST(does_not_wait_for_a_farewell),
         TEST(leaves_no_password_in_memory),

@@ -197,6 +197,19 @@ static void what_is_not_known_does_not_break(void **state)
     assert_int_equal(servers[0].tally->connections, 2);
 }
 
+static void what_cannot_be_looked_up_does_not_break(void **state)
+{
+    char text[400];
+    (void)state;
+    serve_as("one", lets_in);
+    strcpy(list.list[0].addresses[0].host, "no host");
+    begin();
+    rollout_login_recall(login, "smtps@one/login ");
+    assert_false(broke(text));
+    assert_has(said, "not-logged-in endpoint=smtps address=no host:");
+    assert_has(said, ": unresolved: the name no host does not resolve: ");
+}
+
 static void notes_only_what_fits(void **state)
 {
     char note[24] = "smtp@x ";
@@ -254,6 +267,7 @@ int main(void)
         TEST(what_was_refused_is_not_in_again_because_it_cannot_be_tried),
         TEST(what_cannot_be_tried_is_tried_again),
         TEST(what_is_not_known_does_not_break),
+        TEST(what_cannot_be_looked_up_does_not_break),
         TEST(notes_only_what_fits),
         TEST(tries_nothing_without_the_expected_leaf),
         TEST(goes_on_without_a_usable_file),

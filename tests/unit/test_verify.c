@@ -23,6 +23,7 @@ static int spare_fds[8];
 static size_t spare_count;
 static struct endpoint_list list;
 static struct verify_result results[ENDPOINT_MAX];
+static struct verify_cell cells[2 * ENDPOINT_MAX];
 static const struct verify_result *reported[ENDPOINT_MAX];
 static size_t reported_count;
 static struct verify_expectation both[2]; /* without SNI, and with */
@@ -116,6 +117,7 @@ static int run(int timeout_ms, bool once)
         .once = once,
         .on_result = take_result,
         .ctx = &list,
+        .out_cells = cells,
     };
     int rc = verify_run(&opts, results, &err);
     assert_int_equal(reported_count, list.count);
@@ -358,9 +360,37 @@ static void test_host_names(void **state)
     add_address(e, "no host", 443);
     assert_int_equal(run(10000, false), 1);
     expect_served(&results[0]);
-    expect(&results[1], VERIFY_UNREACHABLE, "the name does not resolve: ");
+    expect(&results[1], VERIFY_UNRESOLVED, "the name no host does not resolve: ");
+    expect(&results[1], VERIFY_UNRESOLVED, "[verify] endpoints");
     assert_string_equal(results[1].address, "no host:443");
     assert_ptr_equal(reported[0], &results[1]);
+}
+
+/* Of the service behind a name that does not resolve nothing is known, and of one address beside it all. */
+static void test_unresolved_is_not_unreachable(void **state)
+{
+    struct plan plan = {0};
+    (void)state;
+    struct endpoint *e = ask("https", 1);
+    e->address_count = 0;
+    add_address(e, "no host", 443);
+    ask("https", refusing_port());
+    e = ask("https", 1);
+    e->address_count = 0;
+    add_address(e, "no host", 443);
+    add_address(e, "127.0.0.1", start(&plan)->port);
+    assert_int_equal(run(5000, true), 1);
+    assert_string_equal(verify_state_str(VERIFY_UNRESOLVED), "unresolved");
+    expect(&results[0], VERIFY_UNRESOLVED, "");
+    expect(&results[1], VERIFY_UNREACHABLE, "");
+    expect_served(&results[2]);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(cells[i].state, VERIFY_UNRESOLVED);
+        assert_int_equal(cells[2 + i].state, VERIFY_UNREACHABLE);
+        assert_int_equal(cells[4 + i].state, VERIFY_SERVED);
+    }
+    assert_false(verify_asked(VERIFY_UNRESOLVED) || verify_completed(VERIFY_UNRESOLVED));
+    assert_true(verify_asked(VERIFY_UNREACHABLE));
 }
 
 /* ---- dialogues ---- */
@@ -569,6 +599,7 @@ int main(void)
         TEST(test_no_address),
         TEST(test_proxy_without_backend),
         TEST(test_host_names),
+        TEST(test_unresolved_is_not_unreachable),
         TEST(test_starttls),
         TEST(test_starttls_fails),
         TEST(test_proxy_header),
