@@ -255,6 +255,8 @@ static enum reload_level render(struct deploy *d, bool *out_changed)
                                 &changes, &err) >= 0;
     if (!d->is_rendered)
         outcome_fail(&d->outcome, &err);
+    if (changes.unread)
+        level = RELOAD_SNI;
     *out_changed = changes.postfix || changes.dovecot;
     bool rebuild = *out_changed || d->has_removed;
     for (size_t i = 0; i < d->count; i++) {

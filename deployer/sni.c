@@ -210,14 +210,15 @@ void sni_folders_free(struct sni_folders *folders)
 enum found {
     FOUND_NOTHING,
     FOUND_FILE,
-    FOUND_OTHER, /* a symbolic link, a folder, … */
+    FOUND_LINK,
+    FOUND_OTHER, /* a folder, … */
 };
 
 static int look_at(int dirfd, const char *name, enum found *out, struct error *err)
 {
     struct stat st;
     if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        *out = S_ISREG(st.st_mode) ? FOUND_FILE : FOUND_OTHER;
+        *out = S_ISREG(st.st_mode) ? FOUND_FILE : S_ISLNK(st.st_mode) ? FOUND_LINK : FOUND_OTHER;
     else if (errno == ENOENT)
         *out = FOUND_NOTHING;
     else
@@ -235,23 +236,30 @@ __attribute__((format(printf, 3, 4))) static void judge_as(struct sni_folder *fo
     folder->state = state;
 }
 
+#define NOT_FOLLOWED "which is not followed from here: nothing renews it"
+
 /* True when all three are files. */
 static bool has_all(const enum found found[PART_COUNT], struct sni_folder *folder)
 {
     char missing[64] = "";
-    const char *other = NULL;
+    const char *other = NULL, *link = NULL;
     for (size_t i = 0; i < PART_COUNT; i++) {
         size_t len = strlen(missing);
         if (found[i] == FOUND_NOTHING)
             snprintf(missing + len, sizeof missing - len, "%s%s", len ? ", " : "", parts[i]);
         if (found[i] == FOUND_OTHER)
             other = parts[i];
+        if (found[i] == FOUND_LINK)
+            link = parts[i];
     }
     if (missing[0])
         judge_as(folder, SNI_INERT, "no service reads it: it lacks %s", missing);
     else if (other)
         judge_as(folder, SNI_UNUSABLE, "%s is not a regular file", other);
-    return !missing[0] && !other;
+    else if (link)
+        judge_as(folder, SNI_UNUSABLE, "%s is a symbolic link, " NOT_FOLLOWED "; put the file itself there",
+                 link);
+    return !missing[0] && !other && !link;
 }
 
 /* 0 without a text: it is none, and unusable. */
@@ -314,15 +322,51 @@ static int look_into(int dirfd, const char *name, struct sni_folder *out, struct
     return has_all(found, out) && name_is_good(out, name) ? read_domains(dirfd, out, err) : 0;
 }
 
+/* Whether a link in the SSL folder leads to a folder, for this host or for the containers. */
+static bool leads_to_folder(int ssl_fd, const char *name)
+{
+    static const char mounted[] = SNI_MOUNTED "/";
+    char target[sizeof mounted - 1];
+    struct stat st;
+    if (fstatat(ssl_fd, name, &st, 0) == 0)
+        return S_ISDIR(st.st_mode);
+    return readlinkat(ssl_fd, name, target, sizeof target) == sizeof target &&
+           memcmp(target, mounted, sizeof target) == 0;
+}
+
+/* Whether a start script may find a file there. Whither an absolute link leads only the containers know. */
+static bool may_be_file(int ssl_fd, const char *path)
+{
+    struct stat st;
+    char target;
+    if (fstatat(ssl_fd, path, &st, 0) == 0)
+        return S_ISREG(st.st_mode);
+    return readlinkat(ssl_fd, path, &target, 1) == 1 && target == '/';
+}
+
+/* Whether Postfix's and Dovecot's start scripts may find all that they need in the folder, or through the
+ * link. */
+static bool may_be_served(int ssl_fd, const char *name)
+{
+    char path[NAME_MAX + 20];
+    bool may = *name != '.';
+    for (size_t i = 0; may && i < PART_COUNT; i++) {
+        snprintf(path, sizeof path, "%s/%s", name, parts[i]);
+        may = may_be_file(ssl_fd, path) || may_be_file(ssl_fd, name);
+    }
+    return may;
+}
+
 /* The same of whatever has this name in the SSL folder. */
 static int look_for(int ssl_fd, const char *name, struct sni_folder *out, struct error *err)
 {
     struct stat st;
     text_escape(out->name, sizeof out->name, name, strlen(name));
+    snprintf(out->file_name, sizeof out->file_name, "%s", name);
     if (fstatat(ssl_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 1 : error_errno(err, out->name, "stat");
-    if (S_ISLNK(st.st_mode) && fstatat(ssl_fd, name, &st, 0) == 0 && S_ISDIR(st.st_mode)) {
-        judge_as(out, SNI_UNUSABLE, "it is a symbolic link, which the containers may not be able to follow");
+    if (S_ISLNK(st.st_mode) && leads_to_folder(ssl_fd, name)) {
+        judge_as(out, SNI_UNUSABLE, "it is a symbolic link, " NOT_FOLLOWED "; put the folder itself there");
         return 0;
     }
     if (!S_ISDIR(st.st_mode))
@@ -347,6 +391,7 @@ static int add_folder(struct sni_folders *folders, int ssl_fd, const char *name,
         free(folder->text);
         return rc;
     }
+    folder->is_unread = folder->state == SNI_UNUSABLE && !folder->text && may_be_served(ssl_fd, name);
     folders->count += rc == 0;
     return 0;
 }

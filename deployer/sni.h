@@ -9,7 +9,8 @@
  * Each of these can be done again after a crash. The pair must not go first: while a configuration names a
  * missing file, nginx refuses every reload and Dovecot keeps all that it had, its primary certificate too.
  *
- * acme-mailcow can write in the SSL folder: nothing here follows a symbolic link.
+ * acme-mailcow can write in the SSL folder: nothing here is opened through a symbolic link. The start scripts
+ * follow them, so it is looked whether one leads to a file.
  */
 #ifndef DEPLOYER_SNI_H
 #define DEPLOYER_SNI_H
@@ -17,7 +18,10 @@
 #include "common/conf.h"
 #include "common/want.h"
 
-#define SNI_DOMAINS_MAX (64 * 1024) /* bytes of a file `domains` */
+#include <limits.h>
+
+#define SNI_DOMAINS_MAX (64 * 1024)     /* bytes of a file `domains` */
+#define SNI_MOUNTED     "/etc/ssl/mail" /* the SSL folder in the containers */
 
 /* ---- the file `domains` ---- */
 
@@ -58,11 +62,13 @@ enum sni_state {
 };
 
 struct sni_folder {
-    char name[WANT_ID_SIZE]; /* made printable where it is no want's id */
+    char name[WANT_ID_SIZE];      /* made printable where it is no want's id */
+    char file_name[NAME_MAX + 1]; /* as it is */
     enum sni_state state;
     struct sni_domains domains; /* empty unless SNI_USED */
-    char *text;                 /* of the file `domains`, NULL where it must not be rendered */
-    char problem[400];          /* printable; "" for SNI_USED */
+    char *text;                 /* of the file `domains`, NULL where it was not read */
+    bool is_unread; /* it was not read, but Postfix's and Dovecot's start scripts may: through a link, say */
+    char problem[400]; /* printable; "" for SNI_USED */
 };
 
 struct sni_folders {

@@ -11,45 +11,108 @@
 #define CONF        "sni.conf"
 #define MAP_TEMP    ".sni.map.tmp" /* file_replace's */
 #define CONF_TEMP   ".sni.conf.tmp"
-#define MOUNTED     "/etc/ssl/mail" /* the SSL folder in the containers */
 #define CONTENT_MAX (64 * 1024 * 1024)
 #define SUBORDINATE 100000 /* where subordinate uids begin: SUB_UID_MIN in login.defs(5) */
 
 /* ---- what is to be in them ---- */
 
-static void write_map_line(FILE *f, const char *name, const char *folder)
+/* Owned by the caller; NULL without memory. */
+static char *make_entry(enum sni_reader reader, const char *name, const char *folder)
 {
-    fprintf(f, "%s " MOUNTED "/%s/key.pem " MOUNTED "/%s/cert.pem\n", name, folder, folder);
+    char *out = NULL;
+    int n = reader == SNI_POSTFIX
+                ? asprintf(&out, "%s " SNI_MOUNTED "/%s/key.pem " SNI_MOUNTED "/%s/cert.pem\n", name, folder,
+                           folder)
+                : asprintf(&out,
+                           "local_name %s {\n  ssl_cert = <" SNI_MOUNTED "/%s/cert.pem\n"
+                           "  ssl_key = <" SNI_MOUNTED "/%s/key.pem\n}\n",
+                           name, folder, folder);
+    return n < 0 ? NULL : out;
 }
 
-static void write_conf_block(FILE *f, const char *name, const char *folder)
+/* Adds the name whose entry for the folder begins at line, if one does. */
+static int keep_name(const char *line, enum sni_reader reader, const char *folder, struct conf_list *out,
+                     struct error *err)
 {
-    fprintf(
-        f, "local_name %s {\n  ssl_cert = <" MOUNTED "/%s/cert.pem\n  ssl_key = <" MOUNTED "/%s/key.pem\n}\n",
-        name, folder, folder);
+    static const char block[] = "local_name ";
+    char name[300];
+    const char *begin = line + (reader == SNI_DOVECOT ? strlen(block) : 0);
+    if (reader == SNI_DOVECOT && strncmp(line, block, strlen(block)) != 0)
+        return 0;
+    size_t len = strcspn(begin, " \n");
+    if (len >= sizeof name)
+        return 0;
+    snprintf(name, sizeof name, "%.*s", (int)len, begin);
+    AUTO_FREE char *entry = make_entry(reader, name, folder);
+    if (!entry)
+        return error_memory(err);
+    return strncmp(line, entry, strlen(entry)) == 0 ? sni_words(name, reader, out, err) : 0;
 }
 
-static int write_all(FILE *f, const struct sni_folders *folders, enum sni_reader reader, struct error *err)
+static int keep_names(const char *now, enum sni_reader reader, const char *folder, struct conf_list *out,
+                      struct error *err)
+{
+    int rc = 0;
+    for (const char *line = now; !rc && line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        rc = keep_name(line, reader, folder, out, err);
+    }
+    return rc;
+}
+
+/* now: what the file says. */
+static int write_all(FILE *f, const struct sni_folders *folders, enum sni_reader reader, const char *now,
+                     struct error *err)
 {
     for (size_t i = 0; i < folders->count; i++) {
         const struct sni_folder *folder = &folders->list[i];
         CLEANUP(conf_list_free) struct conf_list words = {0};
         int rc = folder->text ? sni_words(folder->text, reader, &words, err) : 0;
+        if (!rc && folder->is_unread)
+            rc = keep_names(now, reader, folder->file_name, &words, err);
+        for (size_t n = 0; !rc && n < words.count; n++) {
+            AUTO_FREE char *entry = make_entry(reader, words.items[n], folder->file_name);
+            rc = entry ? 0 : error_memory(err);
+            fputs(entry ? entry : "", f);
+        }
         if (rc < 0)
             return rc;
-        for (size_t n = 0; n < words.count; n++)
-            (reader == SNI_POSTFIX ? write_map_line : write_conf_block)(f, words.items[n], folder->name);
     }
     return 0;
 }
 
-static int compose(const struct sni_folders *folders, enum sni_reader reader, char **out, size_t *out_len,
-                   struct error *err)
+static bool is_any_unread(const struct sni_folders *folders)
 {
+    size_t i = 0;
+    while (i < folders->count && !folders->list[i].is_unread)
+        i++;
+    return i < folders->count;
+}
+
+/* Nothing, unless it is needed: then what is there and cannot be read now is an error. */
+static int read_now(int dirfd, const char *name, const struct sni_folders *folders, struct secret *out,
+                    struct error *err)
+{
+    int rc = is_any_unread(folders) ? file_read(dirfd, name, 0, out, NULL, err) : 0;
+    if (!rc)
+        return 0;
+    out->len = 0;
+    if (rc == FILE_MISSING || !file_is_there(dirfd, name, S_IFREG, CONTENT_MAX))
+        return 0;
+    return rc == FILE_CHANGED ? E_TEMPORARY : rc;
+}
+
+static int compose(int dirfd, const char *name, const struct sni_folders *folders, enum sni_reader reader,
+                   char **out, size_t *out_len, struct error *err)
+{
+    AUTO_SECRET struct secret now = SECRET(CONTENT_MAX);
+    int rc = read_now(dirfd, name, folders, &now, err);
+    if (rc < 0)
+        return rc;
     FILE *f = open_memstream(out, out_len);
     if (!f)
         return error_memory(err);
-    int rc = write_all(f, folders, reader, err);
+    rc = write_all(f, folders, reader, now.len ? (const char *)now.data : "", err);
     bool failed = ferror(f);
     if (fclose(f) || failed)
         return error_memory(err);
@@ -107,7 +170,7 @@ static int render_map(int dirfd, const struct sni_folders *folders, bool *out_ch
     AUTO_FREE char *text = NULL;
     size_t len = 0;
     const struct file_owner root = map_owner(dirfd), *owner = geteuid() == 0 ? &root : NULL;
-    int rc = compose(folders, SNI_POSTFIX, &text, &len, err);
+    int rc = compose(dirfd, MAP, folders, SNI_POSTFIX, &text, &len, err);
     if (rc < 0)
         return rc;
     if (!has_content(dirfd, MAP, text, len) || (len && !is_owned_by(dirfd, MAP, owner))) {
@@ -124,7 +187,7 @@ static int render_conf(int dirfd, const struct sni_folders *folders, bool *out_c
     AUTO_FREE char *text = NULL;
     size_t len = 0;
     struct stat st;
-    int rc = compose(folders, SNI_DOVECOT, &text, &len, err);
+    int rc = compose(dirfd, CONF, folders, SNI_DOVECOT, &text, &len, err);
     if (rc < 0 || has_content(dirfd, CONF, text, len))
         return rc;
     bool known = find(dirfd, CONF, &st);
@@ -158,6 +221,7 @@ int sni_render(const struct mailcow *m, int ssl_fd, bool no_postfix, struct sni_
     int rc = sni_scan(ssl_fd, &folders, err);
     if (rc < 0)
         return rc;
+    out->unread = is_any_unread(&folders);
     rc = render_map(postfix, no_postfix ? &none : &folders, &out->postfix, err);
     if (rc < 0)
         return error_wrap(err, "%s", m->postfix_path);

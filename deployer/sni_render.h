@@ -2,6 +2,7 @@
  * What Postfix and Dovecot read of the SNI folders: data/conf/postfix/sni.map and data/conf/dovecot/sni.conf,
  * as mailcow's start scripts would write them now. In both folders the containers themselves can write:
  * nothing here follows a symbolic link, and no word of a file `domains` is written that could not be a name.
+ * A folder that is not read from here (sni_folder.is_unread) keeps the names that the files have for it.
  */
 #ifndef DEPLOYER_SNI_RENDER_H
 #define DEPLOYER_SNI_RENDER_H
@@ -11,6 +12,7 @@
 struct sni_changes {
     bool postfix; /* sni.map was replaced: it needs postmap and a reload */
     bool dovecot; /* sni.conf was replaced: it needs a reload */
+    bool unread;  /* a folder is not read: what is in it may be new to Postfix whenever a pair is */
 };
 
 /*

@@ -468,6 +468,58 @@ def test_an_unusable_folder_is_told_and_hinders_no_other(product):
     assert_deployed(product, new)
 
 
+# Links inside the SSL folder, which mailcow's start scripts follow.
+LINKED, PARTLY = "linked.example.com", "partly.example.com"
+
+
+@pytest.fixture
+def linked(product) -> Bundle:
+    """Served, as mailcow has it: a folder that is a link, and one whose pair is the primary's by links."""
+    bundle, ssl = product.issue(LINKED, age=60), product.mail.path(mailcow.SSL)
+    (ssl / "archive/linked").mkdir(parents=True)
+    product.mailcow.install(bundle, "archive/linked")
+    (ssl / "archive/linked/domains").write_text(LINKED)
+    (ssl / LINKED).symlink_to("archive/linked")
+    (ssl / PARTLY).mkdir()
+    (ssl / PARTLY / "domains").write_text(PARTLY)
+    for name in ("cert.pem", "key.pem"):
+        (ssl / PARTLY / name).symlink_to(f"../{name}")
+    product.mailcow.restart()
+    assert product.served_everywhere(LINKED) == everywhere(bundle)
+    assert product.served_everywhere(PARTLY) == everywhere(product.old)
+    return bundle
+
+
+def assert_links_are_told(result) -> None:
+    told = "\n".join(words(result, "warning"))
+    for what in (f"SNI folder {LINKED}: it is a symbolic link", f"SNI folder {PARTLY}: key.pem is a symbolic link"):
+        assert f"{what}, which is not followed from here: nothing renews it; put the f" in told, result
+
+
+def test_what_is_linked_stays_on_the_wire(product, linked):
+    before, files, new = started(product), rendered(product), product.renew()
+    assert_links_are_told(pushed(product))
+    assert_deployed(product, new)
+    assert product.served_everywhere(LINKED) == everywhere(linked)
+    assert product.served_everywhere(PARTLY) == everywhere(new)
+    assert rendered(product) == files and started(product) == before
+    result = product.deploy("check")
+    assert f"SNI folder {LINKED}: it is a symbolic link" in result.stdout + result.stderr
+
+
+def test_what_is_linked_stays_on_the_wire_when_a_folder_is_added(product, linked):
+    other = product.issue(OTHER)
+    lineage(product, "npm-20", other)
+    configure(product, **{OTHER: OTHER})
+    before = started(product)
+    assert_links_are_told(pushed(product))
+    assert product.served_everywhere(OTHER) == everywhere(other)
+    assert product.served_everywhere(LINKED) == everywhere(linked)
+    assert product.served_everywhere(PARTLY) == everywhere(product.old)
+    assert started(product) == before
+    assert_as_mailcow_renders(product)
+
+
 def test_what_breaks_nginx_configuration_is_not_put_in_place(product):
     """What somebody has written into another folder must not cost the renewals to come."""
     product.mailcow.add_sni("evil", product.issue("evil.example.edu"), "evil.example.edu; }", restart=False)

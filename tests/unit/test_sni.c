@@ -170,7 +170,11 @@ static const char *scanned(const struct directory *d)
     for (size_t i = 0; i < folders.count; i++) {
         const struct sni_folder *f = &folders.list[i];
         n += (size_t)snprintf(out + n, sizeof out - n, "%s %s%s%s", f->name, states[f->state],
-                              f->text ? " rendered" : "", *f->problem ? ": " : "");
+                              f->is_unread ? " unread"
+                              : f->text    ? " rendered"
+                                           : "",
+                              *f->problem ? ": " : "");
+        assert_string_equal(f->name, f->file_name);
         n += (size_t)snprintf(out + n, sizeof out - n, "%s\n", f->problem);
         assert_int_equal(f->state == SNI_USED, f->domains.names.count > 0);
     }
@@ -217,13 +221,14 @@ static void tells_folders_that_are_no_wants(void **state)
     make_sni(d, "primary", "a.org");
     make_sni(d, "with space", "a.org");
     assert_string_equal(
-        scanned(d), ".dot unusable: its name begins with a dot: nginx reads it, Postfix and Dovecot do not\n"
-                    "bad unusable rendered: domains: not a host name: a.org;\n"
-                    "empty unusable rendered: domains: no name in it\n"
-                    "no-domains inert: no service reads it: it lacks domains\n"
-                    "only-domains inert: no service reads it: it lacks cert.pem, key.pem\n"
-                    "primary unusable: its name is that of the primary certificate: rename it\n"
-                    "with space unusable: its name has other characters than letters, digits and - . _ *\n");
+        scanned(d),
+        ".dot unusable: its name begins with a dot: nginx reads it, Postfix and Dovecot do not\n"
+        "bad unusable rendered: domains: not a host name: a.org;\n"
+        "empty unusable rendered: domains: no name in it\n"
+        "no-domains inert: no service reads it: it lacks domains\n"
+        "only-domains inert: no service reads it: it lacks cert.pem, key.pem\n"
+        "primary unusable unread: its name is that of the primary certificate: rename it\n"
+        "with space unusable unread: its name has other characters than letters, digits and - . _ *\n");
 }
 
 static void follows_no_links(void **state)
@@ -235,9 +240,51 @@ static void follows_no_links(void **state)
     make_sni(d, "linked-file", NULL);
     assert_int_equal(symlinkat("../real/domains", d->fd, "linked-file/domains"), 0);
     assert_string_equal(
-        scanned(d), "link unusable: it is a symbolic link, which the containers may not be able to follow\n"
-                    "linked-file unusable: domains is not a regular file\n"
-                    "real used rendered\n");
+        scanned(d),
+        "link unusable unread: it is a symbolic link, which is not followed from here: nothing renews it; "
+        "put "
+        "the folder itself there\n"
+        "linked-file unusable unread: domains is a symbolic link, which is not followed from here: nothing "
+        "renews it; put the file itself there\n"
+        "real used rendered\n");
+}
+
+static void link_in(const struct directory *d, const char *target, const char *name)
+{
+    assert_int_equal(symlinkat(target, d->fd, name), 0);
+}
+
+static bool is_unread(const struct directory *d, const char *name)
+{
+    char line[100];
+    snprintf(line, sizeof line, "%s unusable unread: ", name);
+    return strstr(scanned(d), line) != NULL;
+}
+
+/* As the start scripts see it, in whose SSL folder a relative link works; of others only they know. */
+static void tells_links_that_may_be_served(void **state)
+{
+    struct directory *d = *state;
+    make_sni(d, "no-domains", NULL);
+    link_in(d, "no-domains", "inert");
+    assert_false(is_unread(d, "inert"));
+    put(d, "no-domains", "domains", "a.org");
+    assert_true(is_unread(d, "inert"));
+    link_in(d, SNI_MOUNTED "/no-domains", "mounted");
+    assert_true(is_unread(d, "mounted"));
+    link_in(d, "/nowhere/at-all", "absolute");
+    assert_false(is_unread(d, "absolute"));
+    link_in(d, "no-domains", ".dot");
+    assert_false(is_unread(d, ".dot"));
+    make_sni(d, "dead-file", NULL);
+    link_in(d, "../nowhere", "dead-file/domains");
+    assert_false(is_unread(d, "dead-file"));
+    make_sni(d, "absolute-file", NULL);
+    link_in(d, SNI_MOUNTED "/no-domains/domains", "absolute-file/domains");
+    assert_true(is_unread(d, "absolute-file"));
+    make_sni(d, "folder-file", NULL);
+    make_folder(d, "folder-file/domains");
+    assert_has(scanned(d), "folder-file unusable: domains is not a regular file\n");
 }
 
 static void refuses_domains_that_are_no_text(void **state)
@@ -249,8 +296,8 @@ static void refuses_domains_that_are_no_text(void **state)
     make_sni(d, "large", NULL);
     memset(large, ' ', SNI_DOMAINS_MAX + 1);
     write_bytes(d, "large/domains", large, SNI_DOMAINS_MAX + 1);
-    assert_string_equal(scanned(d), "large unusable: domains: larger than 65536 bytes\n"
-                                    "nul unusable: domains: not a text: NUL bytes\n");
+    assert_string_equal(scanned(d), "large unusable unread: domains: larger than 65536 bytes\n"
+                                    "nul unusable unread: domains: not a text: NUL bytes\n");
 }
 
 /* What cannot be read now is neither missing nor unusable. */
@@ -440,6 +487,7 @@ int main(void)
         WITH_DIRECTORY(sees_the_folders_in_the_shells_order),
         WITH_DIRECTORY(tells_folders_that_are_no_wants),
         WITH_DIRECTORY(follows_no_links),
+        WITH_DIRECTORY(tells_links_that_may_be_served),
         WITH_DIRECTORY(refuses_domains_that_are_no_text),
         WITH_DIRECTORY(tells_what_cannot_be_read_from_what_is_not_there),
         WITH_DIRECTORY(writes_domains),

@@ -193,6 +193,96 @@ static void leaves_out_nothing_that_it_cannot_read(void **state)
     }
 }
 
+static void take_what_the_scripts_wrote(const struct host *h)
+{
+    static char text[20000];
+    run_scripts(h);
+    strcpy(text, read_text_of(&h->dir, "expected/sni.map"));
+    write_text(&h->dir, MAP, text);
+    strcpy(text, read_text_of(&h->dir, "expected/sni.conf"));
+    write_text(&h->dir, CONF, text);
+}
+
+static void link_in(const struct host *h, const char *target, const char *name)
+{
+    char path[100];
+    snprintf(path, sizeof path, "data/assets/ssl/%s", name);
+    unlinkat(h->dir.fd, path, 0);
+    assert_int_equal(symlinkat(target, h->dir.fd, path), 0);
+}
+
+/* The start scripts follow links and mind no folder's name: what they serve is not taken off the wire. */
+static void keeps_what_it_does_not_read(void **state)
+{
+    const struct host *h = *state;
+    make_sni(h, "a", "a.org");
+    make_sni(h, "m.real", "real.org\nsecond.org");
+    make_sni(h, "linked-file", "file.org more.org");
+    make_sni(h, "linked-domains", "gone");
+    make_sni(h, "primary", "p.org");
+    make_sni(h, "with space", "space.org");
+    link_in(h, "m.real", "link");
+    link_in(h, "../m.real/cert.pem", "linked-file/cert.pem");
+    link_in(h, "../m.real/domains", "linked-domains/domains");
+    take_what_the_scripts_wrote(h);
+    struct sni_changes changes = render(h, false);
+    assert_false(changes.postfix || changes.dovecot);
+    assert_true(changes.unread);
+    same_as_scripts(h);
+    make_sni(h, "z", "z.org");
+    assert_int_equal(unlinkat(h->dir.fd, "data/assets/ssl/a/domains", 0), 0);
+    changes = render(h, false);
+    assert_true(changes.postfix && changes.dovecot);
+    same_as_scripts(h);
+    assert_has(read_text_of(&h->dir, MAP), "file.org /etc/ssl/mail/linked-file/key.pem ");
+    assert_has(read_text_of(&h->dir, MAP), "space.org /etc/ssl/mail/with space/key.pem ");
+    assert_has(read_text_of(&h->dir, CONF),
+               "local_name second.org {\n  ssl_cert = </etc/ssl/mail/link/cert.pem");
+}
+
+/* A service could not read them, and would refuse all the rest. */
+static void keeps_nothing_that_is_gone(void **state)
+{
+    const struct host *h = *state;
+    make_sni(h, "real", "real.org");
+    make_sni(h, "linked-file", "file.org");
+    link_in(h, "real", "link");
+    link_in(h, "../real/cert.pem", "linked-file/cert.pem");
+    take_what_the_scripts_wrote(h);
+    assert_int_equal(unlinkat(h->dir.fd, "data/assets/ssl/real/cert.pem", 0), 0);
+    struct sni_changes changes = render(h, false);
+    assert_true(changes.postfix && changes.dovecot && !changes.unread);
+    assert_string_equal(read_text_of(&h->dir, MAP), "");
+    same_as_scripts(h);
+}
+
+/* Whoever wrote it into the files: only whole entries with names are kept. */
+static void keeps_nothing_but_entries(void **state)
+{
+    const struct host *h = *state;
+    make_sni(h, "real", "real.org");
+    link_in(h, "real", "x");
+    write_text(&h->dir, MAP,
+               "\nok.org /etc/ssl/mail/x/key.pem /etc/ssl/mail/x/cert.pem\n"
+               "$(id) /etc/ssl/mail/x/key.pem /etc/ssl/mail/x/cert.pem\n"
+               "b.org /etc/ssl/mail/x/key.pem /etc/shadow\n"
+               "c.org /etc/ssl/mail/x/key.pem /etc/ssl/mail/x/cert.pem");
+    write_text(&h->dir, CONF,
+               "local_name ok.org {\n  ssl_cert = </etc/ssl/mail/x/cert.pem\n"
+               "  ssl_key = </etc/ssl/mail/x/key.pem\n}\n"
+               "local_name b.org {\n  ssl_cert = </etc/ssl/mail/x/cert.pem\n  auth = no\n}\n"
+               "!include /etc/ssl/mail/x/cert.pem\n");
+    render(h, false);
+    assert_string_equal(read_text_of(&h->dir, MAP),
+                        "real.org /etc/ssl/mail/real/key.pem /etc/ssl/mail/real/cert.pem\n"
+                        "ok.org /etc/ssl/mail/x/key.pem /etc/ssl/mail/x/cert.pem\n");
+    assert_string_equal(read_text_of(&h->dir, CONF),
+                        "local_name real.org {\n  ssl_cert = </etc/ssl/mail/real/cert.pem\n"
+                        "  ssl_key = </etc/ssl/mail/real/key.pem\n}\n"
+                        "local_name ok.org {\n  ssl_cert = </etc/ssl/mail/x/cert.pem\n"
+                        "  ssl_key = </etc/ssl/mail/x/key.pem\n}\n");
+}
+
 /* A start script would paste these into a configuration; they could match nothing. */
 static void pastes_nothing_that_is_no_name(void **state)
 {
@@ -328,12 +418,21 @@ static void removes_half_written_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_HOST(writes_what_the_start_scripts_write), WITH_HOST(writes_nothing_that_is_there),
-        WITH_HOST(leaves_out_what_was_retired),         WITH_HOST(leaves_out_nothing_that_it_cannot_read),
-        WITH_HOST(pastes_nothing_that_is_no_name),      WITH_HOST(keeps_the_keys_from_others),
-        WITH_HOST(keeps_the_mode_of_dovecots_file),     WITH_HOST(gives_the_map_to_whom_postmap_is),
-        WITH_HOST(empties_the_map_where_postfix_does),  WITH_HOST(follows_no_links),
-        WITH_HOST(says_what_it_could_not_write),        WITH_HOST(removes_half_written_files),
+        WITH_HOST(writes_what_the_start_scripts_write),
+        WITH_HOST(writes_nothing_that_is_there),
+        WITH_HOST(leaves_out_what_was_retired),
+        WITH_HOST(leaves_out_nothing_that_it_cannot_read),
+        WITH_HOST(keeps_what_it_does_not_read),
+        WITH_HOST(keeps_the_keys_from_others),
+        WITH_HOST(keeps_nothing_that_is_gone),
+        WITH_HOST(keeps_nothing_but_entries),
+        WITH_HOST(pastes_nothing_that_is_no_name),
+        WITH_HOST(keeps_the_mode_of_dovecots_file),
+        WITH_HOST(gives_the_map_to_whom_postmap_is),
+        WITH_HOST(empties_the_map_where_postfix_does),
+        WITH_HOST(follows_no_links),
+        WITH_HOST(says_what_it_could_not_write),
+        WITH_HOST(removes_half_written_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
