@@ -787,6 +787,12 @@ static bool await_answer(struct rollout *r, const char *service, int64_t deadlin
     return waited;
 }
 
+static void await_start(struct rollout *r, const char *service)
+{
+    ask(r, service, true, true, r->now);
+    await_answer(r, service, clock_ms() + start_ms(r));
+}
+
 /* Of its containers the youngest; in the clock of clock_ms. */
 static int64_t start_deadline(const struct rollout *r, const char *service)
 {
@@ -886,14 +892,13 @@ static bool climb(struct rollout *r, const char *service, bool all)
         restarted = any = true;
         good = restart(r, c);
     }
-    if (restarted) {
-        ask(r, service, true, true, r->now);
-        await_answer(r, service, clock_ms() + start_ms(r));
-    }
+    if (restarted)
+        await_start(r, service);
     if (any)
         ask(r, service, true, false, r->now);
     if (any && strcmp(service, DOVECOT) == 0 && !is_forbidden(r, POSTFIX)) {
         reload(r, r->docker, RELOAD_PRIMARY, POSTFIX); /* its smtpd have missed Dovecot's SASL */
+        await_start(r, POSTFIX);
         ask(r, POSTFIX, true, false, r->now);
     }
     return good && (!any || !find_broken(r, true));
