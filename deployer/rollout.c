@@ -776,9 +776,10 @@ static bool await_answer(struct rollout *r, const char *service, int64_t deadlin
         if (clock_ms() >= next) {
             if (list_containers(r, &ignored) < 0 || !has_running(r, service))
                 break;
-            progress_say(r->progress,
-                         "waiting service=%s: it was started a short while ago and does not answer yet",
-                         service);
+            progress_say(
+                r->progress,
+                "waiting service=%s: it, or what it needs, was just started, and it does not answer yet",
+                service);
             next = clock_ms() + WAIT_MS;
         }
         poll(NULL, 0, PAUSE_MS);
@@ -892,7 +893,7 @@ static bool climb(struct rollout *r, const char *service, bool all)
         restarted = any = true;
         good = restart(r, c);
     }
-    if (restarted)
+    if (restarted && good)
         await_start(r, service);
     if (any)
         ask(r, service, true, false, r->now);

@@ -1,5 +1,5 @@
 """Runs in a host, by itself: a front of the Docker Engine that passes requests on, one for each connection, and does what
-its fault says with those whose request line matches, or with the n-th of them and those behind it. See engine.py."""
+its fault says with those whose request line matches: from the n-th (nth) of them to the n-th (last). See engine.py."""
 import itertools
 import json
 import os
@@ -120,6 +120,10 @@ def pass_on(peer: socket.socket, request: bytes) -> None:
         peer.sendall(piece)
 
 
+def is_meant(number: int) -> bool:
+    return OPTIONS.get("nth", 1) <= number <= OPTIONS.get("last", number)
+
+
 def serve(peer: socket.socket) -> None:
     with peer:
         try:
@@ -130,7 +134,7 @@ def serve(peer: socket.socket) -> None:
             print(line, flush=True)
             if OPTIONS.get("newest"):
                 request = answer_as(peer, request, OPTIONS["newest"], OPTIONS["oldest"])
-            if request and OPTIONS["fault"] and re.search(OPTIONS["match"], line) and next(NUMBERS) >= OPTIONS.get("nth", 1):
+            if request and OPTIONS["fault"] and re.search(OPTIONS["match"], line) and is_meant(next(NUMBERS)):
                 FAULTS[OPTIONS["fault"]](peer)
             elif request:
                 pass_on(peer, request)

@@ -15,8 +15,8 @@ from tests.lab.mailcow import SSL
 from tests.lab.pki import Bundle
 from tests.lab.wire import ENDPOINTS
 from tests.system.checks import (CONFIG, DONE, FAILED, TEMPORARY, UNHURRIED, USAGE, Untouched, assert_deployed,
-                                 assert_works_again, deploy_record, end, everywhere, generations, installed_fingerprint,
-                                 read_until, recorded, sessions, ssl_folder, start_push, steps)
+                                 assert_works_again, deploy_record, end, everywhere, generations, injecting,
+                                 installed_fingerprint, read_until, recorded, sessions, ssl_folder, start_push, steps)
 from tests.system.protocol import HELLO, connect, greeted, relay
 
 QUICK = {"verify": {"timeout": "5s"}}  # where a test lets the verification wait in vain

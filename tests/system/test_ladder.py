@@ -575,7 +575,7 @@ def test_an_engine_that_answers_nonsense_leaves_it_pending(product):
 def test_who_was_not_told_to_reload_is_not_restarted(product):
     """The engine was away when it was to run the commands, and is back for what follows."""
     new = product.renew()
-    with Front(product.mail, "POST /v[0-9.]+/containers/[^/]+/exec|/_ping", "close", nth=2) as front:
+    with Front(product.mail, "POST /v[0-9.]+/containers/[^/]+/exec|/_ping", "close", nth=2, last=3) as front:
         restart(product, QUICK | {"docker": {"host": front.host}})
         before = started(product)
         assert product.push().returncode == TEMPORARY
