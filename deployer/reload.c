@@ -7,6 +7,7 @@
 
 /* The command has 20 s, and its engine 5 more to say so. */
 #define EXEC_TIMEOUT_MS 25000
+#define TIMED_OUT       124 /* timeout(1)'s exit code */
 
 /*
  * As mailcow's entrypoint does it (cwd: bootstrap.py finds its templates below it). With a configuration that
@@ -219,7 +220,8 @@ int reload_check(struct docker *d, const struct docker_container *c, struct erro
     struct error ignored;
     while (strcmp(service->name, c->service) != 0)
         service++;
-    if (docker_exec(d, c->id, service->check_argv, EXEC_TIMEOUT_MS, &result, &ignored) || !result.exit_code)
+    if (docker_exec(d, c->id, service->check_argv, EXEC_TIMEOUT_MS, &result, &ignored) || !result.exit_code ||
+        result.exit_code == TIMED_OUT)
         return 0;
     return error_set(err, E_FAILED, "%s refuses its configuration, exit code %d: %.400s", c->service,
                      result.exit_code, *result.output ? result.output : "no output");

@@ -87,7 +87,7 @@ int reload_look(const struct docker_containers *containers, const struct reload_
 /*
  * Whether the service of the container could be started with the configuration that it finds: one that works
  * may have been configured since, and would not come back. E_FAILED with its own words where it could not; 0
- * also where it cannot be asked.
+ * also where it cannot be asked, or does not answer in time, as Postfix's check over a large queue.
  */
 int reload_check(struct docker *d, const struct docker_container *c, struct error *err);
 

@@ -338,6 +338,35 @@ static void goes_on_after_a_failed_command(void **state)
     assert_non_null(strstr(log.text, "postfix-mailcow postmap done ()\n"));
 }
 
+/* What forbids a restart is a service's word against its configuration, and nothing else. */
+static void asks_whether_a_service_could_start(void **state)
+{
+    static const struct {
+        struct rule last;
+        int expected;
+    } cases[] = {
+        {ENDED("0"), 0},
+        {ENDED("1"), E_FAILED},
+        {ENDED("124"), 0},
+        {{.request = "/json HTTP", .status = 403}, 0},
+        {{.request = "/json HTTP", .status = 500}, 0},
+    };
+    const struct docker_container c = container("n1", "nginx-mailcow", "running");
+    struct engine *e = *state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        AUTO_DOCKER struct docker *d = NULL;
+        struct error err = {0};
+        const struct rule rules[] = {PING_141, CREATED, SILENT, cases[i].last};
+        engine_start(e, rules, COUNT(rules));
+        assert_int_equal(docker_new(&d, e->host, NULL, &err), 0);
+        assert_int_equal(reload_check(d, &c, &err), cases[i].expected);
+        assert_non_null(strstr(e->notes->requests, "[\"timeout\",\"20\",\"nginx\",\"-t\"]"));
+        if (cases[i].expected)
+            assert_string_equal(err.text, "nginx-mailcow refuses its configuration, exit code 1: no output");
+        engine_stop(e);
+    }
+}
+
 #define WITH_ENGINE(test) cmocka_unit_test_setup_teardown(test, engine_setup, engine_teardown)
 
 int main(void)
@@ -353,6 +382,7 @@ int main(void)
         WITH_ENGINE(does_more_for_sni_folders),
         WITH_ENGINE(reads_what_postmap_says),
         WITH_ENGINE(goes_on_after_a_failed_command),
+        WITH_ENGINE(asks_whether_a_service_could_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
