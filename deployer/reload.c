@@ -30,7 +30,6 @@ static const char *const postfix_argv[] = {"timeout",           "20",     "postf
                                            "/opt/postfix/conf", "reload", NULL};
 static const char *const dovecot_argv[] = {"timeout", "20", "dovecot", "reload", NULL};
 
-static const char *const nginx_check_argv[] = {"timeout", "20", "nginx", "-t", NULL};
 static const char *const postfix_check_argv[] = {"timeout",           "20",    "postfix", "-c",
                                                  "/opt/postfix/conf", "check", NULL};
 /* Without what it says of a good one: passwords. */
@@ -51,7 +50,7 @@ static const struct reload_command dovecot[] = {{.name = "reload", .argv = dovec
 #define COMMANDS(table) .commands = table, .command_count = sizeof table / sizeof *table
 
 const struct reload_service reload_services[] = {
-    {.name = "nginx-mailcow", .check_argv = nginx_check_argv, COMMANDS(nginx)},
+    {.name = "nginx-mailcow", .check_argv = bootstrap_argv, COMMANDS(nginx)},
     {.name = "postfix-mailcow", .check_argv = postfix_check_argv, COMMANDS(postfix)},
     {.name = "dovecot-mailcow", .check_argv = dovecot_check_argv, COMMANDS(dovecot)},
 };

@@ -179,11 +179,15 @@ void rollout_free(struct rollout *r)
 static int list_containers(struct rollout *r, struct error *err)
 {
     const struct deploy_conf *conf = r->host->conf;
-    docker_containers_free(&r->containers);
+    struct docker_containers now = {0};
     int rc = docker_containers_found(r->docker, r->host->mailcow.project,
-                                     (const char *const *)conf->docker_containers.items, &r->containers, err);
-    r->has_containers = rc == 0;
-    return rc;
+                                     (const char *const *)conf->docker_containers.items, &now, err);
+    if (rc) /* those that were there are still the best that is known */
+        return rc;
+    docker_containers_free(&r->containers);
+    r->containers = now;
+    r->has_containers = true;
+    return 0;
 }
 
 static int find_endpoints(struct rollout *r, struct error *err)
@@ -509,12 +513,19 @@ bool rollout_knows_before(const struct rollout *r)
 
 /* ---- judging what was seen ---- */
 
+#define ALL_SERVICES ~0U
+
+static unsigned service_bit(const char *service)
+{
+    return 1U << service_index(service);
+}
+
 static bool is_broken_cell(const struct rollout *r, size_t endpoint, size_t question)
 {
     const struct verify_cell *before = &row_of(r, r->before, endpoint)[question];
     const struct verify_cell *now = &row_of(r, r->now, endpoint)[question];
-    return r->has_before && before->applies && verify_completed(before->state) && now->applies &&
-           verify_asked(now->state) && !verify_completed(now->state) &&
+    return !r->repeats && r->has_before && before->applies && verify_completed(before->state) &&
+           now->applies && verify_asked(now->state) && !verify_completed(now->state) &&
            is_up(r, &r->endpoints.list[endpoint]);
 }
 
@@ -528,13 +539,14 @@ static void describe_broken(struct rollout *r, size_t endpoint, size_t question)
              name ? "name " : "no name", name ? name : "", v->detail);
 }
 
-/* unreachable: also those that do not answer at all. */
-static bool find_broken(struct rollout *r, bool unreachable)
+/* silent: the services, as bits, of which also what does not answer at all is broken. */
+static bool find_broken(struct rollout *r, unsigned silent)
 {
     for (size_t i = 0; i < r->endpoints.count; i++)
         for (size_t q = 0; q < r->question_count; q++) {
-            bool silent = r->now[i * r->question_count + q].state == VERIFY_UNREACHABLE;
-            if (!is_broken_cell(r, i, q) || (silent && !unreachable))
+            bool is_silent = r->now[i * r->question_count + q].state == VERIFY_UNREACHABLE;
+            if (!is_broken_cell(r, i, q) ||
+                (is_silent && !(silent & service_bit(r->endpoints.list[i].proto->service))))
                 continue;
             describe_broken(r, i, q);
             return true;
@@ -575,11 +587,6 @@ const char *rollout_broken_text(const struct rollout *r)
 }
 
 /* ---- reload ---- */
-
-static unsigned service_bit(const char *service)
-{
-    return 1U << service_index(service);
-}
 
 static bool is_forbidden(const struct rollout *r, const char *service)
 {
@@ -765,16 +772,15 @@ static bool has_running(const struct rollout *r, const char *service)
     return false;
 }
 
-/* A container that runs may not serve for minutes yet: its start script waits for database and DNS. True when
- * it had to be waited for; a client hears of it at least every ten seconds. */
-static bool await_answer(struct rollout *r, const char *service, int64_t deadline)
+/* A container that runs may not serve for minutes yet: its start script waits for database and DNS. A client
+ * hears of it at least every ten seconds. */
+static void await_answer(struct rollout *r, const char *service, int64_t deadline)
 {
     struct error ignored;
     int64_t next = 0;
-    bool waited = false;
-    for (; is_silent(r, service) && clock_ms() < deadline; waited = true) {
+    while (is_silent(r, service) && clock_ms() < deadline) {
         if (clock_ms() >= next) {
-            if (list_containers(r, &ignored) < 0 || !has_running(r, service))
+            if (list_containers(r, &ignored) == 0 && !has_running(r, service))
                 break;
             progress_say(
                 r->progress,
@@ -785,7 +791,6 @@ static bool await_answer(struct rollout *r, const char *service, int64_t deadlin
         poll(NULL, 0, PAUSE_MS);
         ask(r, service, true, true, r->now);
     }
-    return waited;
 }
 
 static void await_start(struct rollout *r, const char *service)
@@ -804,6 +809,16 @@ static int64_t start_deadline(const struct rollout *r, const char *service)
         youngest = started > youngest ? started : youngest;
     }
     return clock_ms() + (youngest - time(NULL)) * 1000 + start_ms(r);
+}
+
+/* True when it did not answer before its turn: by now it may, and if it was just started it is waited for. */
+static bool await_young(struct rollout *r, const char *service)
+{
+    if (!is_silent(r, service))
+        return false;
+    ask(r, service, true, true, r->now);
+    await_answer(r, service, start_deadline(r, service));
+    return true;
 }
 
 static bool container_needs_restart(const struct rollout *r, const struct docker_container *c)
@@ -883,8 +898,9 @@ static bool may_restart(struct rollout *r, const struct docker_container *c)
  * come back. */
 static bool climb(struct rollout *r, const char *service, bool all)
 {
-    bool any = !all && is_silent(r, service) && await_answer(r, service, start_deadline(r, service));
+    bool any = !all && await_young(r, service);
     bool good = true, restarted = false;
+    unsigned asked = service_bit(service);
     for (size_t i = 0; good && i < r->containers.count; i++) {
         const struct docker_container *c = &r->containers.list[i];
         if (strcmp(c->service, service) != 0 || !has_state(c, "running") ||
@@ -901,8 +917,10 @@ static bool climb(struct rollout *r, const char *service, bool all)
         reload(r, r->docker, RELOAD_PRIMARY, POSTFIX); /* its smtpd have missed Dovecot's SASL */
         await_start(r, POSTFIX);
         ask(r, POSTFIX, true, false, r->now);
+        asked |= service_bit(POSTFIX);
     }
-    return good && (!any || !find_broken(r, true));
+    /* The others have not had their turn. */
+    return good && (!any || !find_broken(r, asked));
 }
 
 /* What was seen is to be understood by how the containers are now: without it a later deployment decides. */
@@ -940,22 +958,22 @@ static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
     reload_all(r, level);
     if (!restart_forbidden(r)) { /* what cannot be restarted still shows the old leaf, and works */
         ask(r, NULL, true, true, r->now);
-        return find_broken(r, true) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
+        return find_broken(r, ALL_SERVICES) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
     }
     if (ask(r, DOVECOT, false, false, r->now) && is_served(r))
         return r->outcome.result > OUTCOME_DEPLOYED ? ROLLOUT_SHORT : ROLLOUT_SERVED;
     if (!look_at_containers(r))
         return ROLLOUT_SHORT;
-    if (find_broken(r, false))
+    if (find_broken(r, 0))
         return ROLLOUT_BROKEN;
     if (r->is_engine_lost) /* who was not told to reload needs no restart */
         return ROLLOUT_SHORT;
     for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++)
         if (!climb(r, ladder[i], false))
-            return find_broken(r, true) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
+            return find_broken(r, ALL_SERVICES) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
     if (!look_at_containers(r))
         return ROLLOUT_SHORT;
-    if (find_broken(r, true))
+    if (find_broken(r, ALL_SERVICES))
         return ROLLOUT_BROKEN;
     if (!is_served(r))
         return ROLLOUT_SHORT;

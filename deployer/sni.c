@@ -322,37 +322,38 @@ static int look_into(int dirfd, const char *name, struct sni_folder *out, struct
     return has_all(found, out) && name_is_good(out, name) ? read_domains(dirfd, out, err) : 0;
 }
 
-/* Whether a link in the SSL folder leads to a folder, for this host or for the containers. */
-static bool leads_to_folder(int ssl_fd, const char *name)
+/* A path in the SSL folder as the containers follow it: an absolute link into their mount leads to another
+ * one in it. out: PATH_MAX bytes for that. */
+static const char *follow(int ssl_fd, const char *path, char *out)
 {
     static const char mounted[] = SNI_MOUNTED "/";
-    char target[sizeof mounted - 1];
-    struct stat st;
-    if (fstatat(ssl_fd, name, &st, 0) == 0)
-        return S_ISDIR(st.st_mode);
-    return readlinkat(ssl_fd, name, target, sizeof target) == sizeof target &&
-           memcmp(target, mounted, sizeof target) == 0;
+    const size_t len = sizeof mounted - 1;
+    ssize_t n = readlinkat(ssl_fd, path, out, PATH_MAX - 1);
+    if (n <= (ssize_t)len || memcmp(out, mounted, len) != 0)
+        return path;
+    out[n] = '\0';
+    return out + len;
 }
 
-/* Whether a start script may find a file there. Whither an absolute link leads only the containers know. */
-static bool may_be_file(int ssl_fd, const char *path)
+/* Other absolute links are taken to lead where they do on this host: dead ones would have Dovecot and nginx
+ * refuse all. */
+static bool leads_to(mode_t type, int ssl_fd, const char *path)
 {
+    char target[PATH_MAX];
     struct stat st;
-    char target;
-    if (fstatat(ssl_fd, path, &st, 0) == 0)
-        return S_ISREG(st.st_mode);
-    return readlinkat(ssl_fd, path, &target, 1) == 1 && target == '/';
+    return fstatat(ssl_fd, follow(ssl_fd, path, target), &st, 0) == 0 && (st.st_mode & S_IFMT) == type;
 }
 
-/* Whether Postfix's and Dovecot's start scripts may find all that they need in the folder, or through the
- * link. */
+/* Whether Postfix's and Dovecot's start scripts find all that they need in the folder, or through the link.
+ */
 static bool may_be_served(int ssl_fd, const char *name)
 {
-    char path[NAME_MAX + 20];
+    char target[PATH_MAX], path[PATH_MAX + 20];
+    const char *folder = follow(ssl_fd, name, target);
     bool may = *name != '.';
     for (size_t i = 0; may && i < PART_COUNT; i++) {
-        snprintf(path, sizeof path, "%s/%s", name, parts[i]);
-        may = may_be_file(ssl_fd, path) || may_be_file(ssl_fd, name);
+        snprintf(path, sizeof path, "%s/%s", folder, parts[i]);
+        may = leads_to(S_IFREG, ssl_fd, path);
     }
     return may;
 }
@@ -365,7 +366,7 @@ static int look_for(int ssl_fd, const char *name, struct sni_folder *out, struct
     snprintf(out->file_name, sizeof out->file_name, "%s", name);
     if (fstatat(ssl_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 1 : error_errno(err, out->name, "stat");
-    if (S_ISLNK(st.st_mode) && leads_to_folder(ssl_fd, name)) {
+    if (S_ISLNK(st.st_mode) && leads_to(S_IFDIR, ssl_fd, name)) {
         judge_as(out, SNI_UNUSABLE, "it is a symbolic link, " NOT_FOLLOWED "; put the folder itself there");
         return 0;
     }

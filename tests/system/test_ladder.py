@@ -99,13 +99,18 @@ def test_what_takes_its_time_after_a_restart_is_no_breakage(product, deaf):
     assert_deployed(product, new)
 
 
-def test_what_was_just_started_is_not_restarted(product, deaf):
-    """As after a boot of the mail host, when the first pass comes before mailcow is up."""
+@pytest.mark.parametrize("state", ["served", "pending"])
+def test_what_was_just_started_is_not_restarted(product, deaf, state):
+    """As after a boot of the mail host, when the first pass comes before mailcow is up; pending: a boot amid a deployment.
+    nginx takes longer than Dovecot, which has its turn first."""
     restart(product, IN_A_HURRY)
     new = product.renew()
     assert product.push().returncode == DONE
+    path = product.mail.path(f"{DEPLOY_STATE}/wants/primary/record.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": state}))
     deaf("dovecot-mailcow", PROGRAMS["dovecot-mailcow"], SLOW_START)
-    product.docker("restart", "-t", "1", product.mailcow.name("dovecot-mailcow"))
+    deaf("nginx-mailcow", PROGRAMS["nginx-mailcow"], 'case "$*" in *daemon*) sleep 30;; esac')
+    product.docker("restart", "-t", "1", *map(product.mailcow.name, ("dovecot-mailcow", "nginx-mailcow")))
     before = started(product)
     result = product.deploy("--json")
     assert result.returncode == DONE and "waiting" in steps(result), result
@@ -125,7 +130,9 @@ def test_who_is_never_back_is_not_waited_for_longer_than_configured(product, dea
 
 
 REFUSED = {  # what makes a service refuse its configuration, and what mends that
-    "nginx-mailcow": ("echo 'no_such_directive;' >> /etc/nginx/nginx.conf", "python3 /bootstrap.py"),
+    "nginx-mailcow": ("echo 'no_such_directive;' >> /etc/nginx/nginx.conf; echo 'x \"' >> /etc/nginx/conf.d/mailboxes",
+                      "grep -v ^x /etc/nginx/conf.d/mailboxes > /tmp/conf; cat /tmp/conf > /etc/nginx/conf.d/mailboxes; "
+                      "python3 /bootstrap.py"),
     "dovecot-mailcow": ("echo 'no_such_setting = 1' >> /etc/dovecot/dovecot.conf",
                         "grep -v no_such_setting /etc/dovecot/dovecot.conf > /tmp/conf; cat /tmp/conf > /etc/dovecot/dovecot.conf"),
     "postfix-mailcow": ("echo 'smtp-bad' >> /opt/postfix/conf/master.cf",

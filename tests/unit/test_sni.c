@@ -261,7 +261,8 @@ static bool is_unread(const struct directory *d, const char *name)
     return strstr(scanned(d), line) != NULL;
 }
 
-/* As the start scripts see it, in whose SSL folder a relative link works; of others only they know. */
+/* As the start scripts see it, in whose SSL folder a relative link works, and an absolute one into their
+ * mount. */
 static void tells_links_that_may_be_served(void **state)
 {
     struct directory *d = *state;
@@ -274,6 +275,8 @@ static void tells_links_that_may_be_served(void **state)
     assert_true(is_unread(d, "mounted"));
     link_in(d, "/nowhere/at-all", "absolute");
     assert_false(is_unread(d, "absolute"));
+    link_in(d, SNI_MOUNTED "/nowhere", "gone");
+    assert_false(is_unread(d, "gone"));
     link_in(d, "no-domains", ".dot");
     assert_false(is_unread(d, ".dot"));
     make_sni(d, "dead-file", NULL);
@@ -282,6 +285,12 @@ static void tells_links_that_may_be_served(void **state)
     make_sni(d, "absolute-file", NULL);
     link_in(d, SNI_MOUNTED "/no-domains/domains", "absolute-file/domains");
     assert_true(is_unread(d, "absolute-file"));
+    make_sni(d, "gone-file", NULL);
+    link_in(d, "/nowhere/at-all", "gone-file/domains");
+    assert_false(is_unread(d, "gone-file"));
+    make_sni(d, "gone-mounted", NULL);
+    link_in(d, SNI_MOUNTED "/nowhere/domains", "gone-mounted/domains");
+    assert_false(is_unread(d, "gone-mounted"));
     make_sni(d, "folder-file", NULL);
     make_folder(d, "folder-file/domains");
     assert_has(scanned(d), "folder-file unusable: domains is not a regular file\n");
