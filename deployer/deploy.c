@@ -375,8 +375,7 @@ static void look_before(struct deploy *d, char *down, size_t size)
     for (size_t i = 0; i < d->count; i++)
         if (d->pairs[i].is_resumed && d->pairs[i].is_due)
             rollout_recall_before(d->rollout, d->pairs[i].record.down_before);
-    if (!rollout_knows_before(d->rollout))
-        rollout_look_before(d->rollout);
+    rollout_look_before(d->rollout);
     rollout_down_before(d->rollout, down, size);
 }
 
@@ -474,8 +473,7 @@ static void bring_to_wire(struct deploy *d)
         outcome_merge(&d->outcome, &d->refusal);
         return;
     }
-    if (!rollout_knows_before(d->rollout)) /* what is due may have been found after it was looked for */
-        rollout_look_before(d->rollout);
+    rollout_look_before(d->rollout); /* what is due may have been found after it was looked for */
     enum rollout_result result = run(d);
     if (result == ROLLOUT_BROKEN)
         result = roll_back(d);

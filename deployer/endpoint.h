@@ -63,11 +63,11 @@ struct endpoint_list {
 /* "host:port" as it is shown to people; out: ENDPOINT_TEXT bytes. Returns out. */
 char *endpoint_address_text(char *out, const struct endpoint_address *address);
 
+struct addrinfo;
 /*
  * What an address stands for: 0, and *out for freeaddrinfo. Or a code of getaddrinfo, and why says so and
  * what to do, in about 200 bytes; nothing is known then of the service.
  */
-struct addrinfo;
 int endpoint_resolve(const struct endpoint_address *address, struct addrinfo **out, char *why, size_t size);
 
 #define ENDPOINT_NAME_SIZE 24

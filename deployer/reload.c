@@ -56,6 +56,14 @@ const struct reload_service reload_services[] = {
 };
 const size_t reload_service_count = sizeof reload_services / sizeof *reload_services;
 
+size_t reload_service_index(const char *name)
+{
+    size_t i = 0;
+    while (i < reload_service_count && strcmp(reload_services[i].name, name) != 0)
+        i++;
+    return i;
+}
+
 const char *reload_outcome_str(enum reload_outcome outcome)
 {
     static const char *const names[] = {"done", "failed", "not running", "absent", "forbidden"};
@@ -214,11 +222,9 @@ int reload_look(const struct docker_containers *containers, const struct reload_
 
 int reload_check(struct docker *d, const struct docker_container *c, struct error *err)
 {
-    const struct reload_service *service = reload_services;
+    const struct reload_service *service = &reload_services[reload_service_index(c->service)];
     struct docker_exec result = {0};
     struct error ignored;
-    while (strcmp(service->name, c->service) != 0)
-        service++;
     if (docker_exec(d, c->id, service->check_argv, EXEC_TIMEOUT_MS, &result, &ignored) || !result.exit_code ||
         result.exit_code == TIMED_OUT)
         return 0;

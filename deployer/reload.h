@@ -40,6 +40,8 @@ struct reload_service {
 /* In the order in which they are reloaded: nginx-mailcow, postfix-mailcow, dovecot-mailcow. */
 extern const struct reload_service reload_services[];
 extern const size_t reload_service_count;
+/* Its place there; reload_service_count when it has none. */
+size_t reload_service_index(const char *name);
 
 enum reload_outcome {
     RELOAD_DONE,        /* the command said so */
@@ -85,9 +87,10 @@ int reload_run(struct docker *d, const struct docker_containers *containers, con
 int reload_look(const struct docker_containers *containers, const struct reload_opts *opts);
 
 /*
- * Whether the service of the container could be started with the configuration that it finds: one that works
- * may have been configured since, and would not come back. E_FAILED with its own words where it could not; 0
- * also where it cannot be asked, or does not answer in time, as Postfix's check over a large queue.
+ * Whether the service of the container, one of reload_services, could be started with the configuration that
+ * it finds: one that works may have been configured since, and would not come back. E_FAILED with its own
+ * words where it could not; 0 also where it cannot be asked, or does not answer in time, as Postfix's check
+ * over a large queue.
  */
 int reload_check(struct docker *d, const struct docker_container *c, struct error *err);
 

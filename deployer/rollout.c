@@ -129,17 +129,9 @@ static void find_owners(struct rollout *r)
             r->owners[s * r->question_count + q] = find_owner(r, reload_services[s].name, q);
 }
 
-static size_t service_index(const char *service)
-{
-    size_t i = 0;
-    while (i < reload_service_count && strcmp(reload_services[i].name, service) != 0)
-        i++;
-    return i;
-}
-
 static size_t owner_of(const struct rollout *r, const struct endpoint *endpoint, size_t question)
 {
-    return r->owners[service_index(endpoint->proto->service) * r->question_count + question];
+    return r->owners[reload_service_index(endpoint->proto->service) * r->question_count + question];
 }
 
 int rollout_new(struct rollout **out, const struct mailhost *host, const struct pair *pairs,
@@ -442,6 +434,8 @@ static const struct verify_cell *row_of(const struct rollout *r, const struct ve
 void rollout_look_before(struct rollout *r)
 {
     struct error ignored; /* with nothing installed, nothing can break */
+    if (r->has_before)
+        return;
     r->has_before = ask_endpoints(r, NULL, true, true, r->before, &ignored) >= 0;
     rollout_login_before(r->login, primary_expected(r));
 }
@@ -506,18 +500,13 @@ void rollout_recall_before(struct rollout *r, const char *down_before)
     rollout_login_recall(r->login, down_before);
 }
 
-bool rollout_knows_before(const struct rollout *r)
-{
-    return r->has_before;
-}
-
 /* ---- judging what was seen ---- */
 
 #define ALL_SERVICES ~0U
 
 static unsigned service_bit(const char *service)
 {
-    return 1U << service_index(service);
+    return 1U << reload_service_index(service);
 }
 
 static bool is_broken_cell(const struct rollout *r, size_t endpoint, size_t question)

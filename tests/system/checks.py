@@ -97,6 +97,11 @@ def deploy_record(lab: Lab) -> dict:
     return json.loads(lab.mail.read(f"{DEPLOY_STATE}/wants/primary/record.json"))
 
 
+def record_state(lab: Lab, state: str) -> None:
+    """Has the deployer's record of the primary say this."""
+    lab.mail.path(f"{DEPLOY_STATE}/wants/primary/record.json").write_text(json.dumps(deploy_record(lab) | {"state": state}))
+
+
 def generations(lab: Lab) -> list[str]:
     folder = lab.mail.path(f"{DEPLOY_STATE}/wants/primary")
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -159,20 +164,26 @@ def updating(lab: Lab, *command: str, directory: str = mailcow.PATH):
 
 
 @contextlib.contextmanager
+def tracing(lab, call: str, *options: str, trace="/dev/null"):
+    """strace, which follows the daemon and its sessions in this system call; its process."""
+    pid = lab.deployer.inner()
+    strace = subprocess.Popen(["strace", "-qq", "-f", "-o", trace, "-p", str(pid), "-e", f"trace={call}", *options],
+                              stderr=subprocess.PIPE)
+    wait_for(lambda: f"TracerPid:\t{strace.pid}\n" in open(f"/proc/{pid}/status").read(), "strace")
+    try:
+        yield strace
+    finally:
+        strace.terminate()
+        strace.communicate()
+
+
+@contextlib.contextmanager
 def injecting(lab, call: str, fault: str, path: str = ""):
     """A daemon whose sessions have this fault, as strace's inject= names it, in this system call; path: only with this word
     among its arguments."""
     lab.start_deployer()
-    pid = lab.deployer.inner()
-    strace = subprocess.Popen(["strace", "-qq", "-f", "-o", "/dev/null", "-p", str(pid), *(["-P", path] if path else []),
-                               "-e", f"trace={call}", "-e", f"inject={call}:{fault}"], stderr=subprocess.PIPE)
-    tracer = f"TracerPid:\t{strace.pid}\n"
-    wait_for(lambda: tracer in open(f"/proc/{pid}/status").read(), "strace")
-    try:
+    with tracing(lab, call, "-e", f"inject={call}:{fault}", *(["-P", path] if path else [])):
         yield
-    finally:
-        strace.terminate()
-        strace.communicate()
 
 
 @contextlib.contextmanager

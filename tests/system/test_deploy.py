@@ -16,7 +16,8 @@ from tests.lab.pki import Bundle
 from tests.lab.wire import ENDPOINTS
 from tests.system.checks import (CONFIG, DONE, FAILED, TEMPORARY, UNHURRIED, USAGE, Untouched, assert_deployed,
                                  assert_works_again, deploy_record, end, everywhere, generations, injecting,
-                                 installed_fingerprint, read_until, recorded, sessions, ssl_folder, start_push, steps)
+                                 installed_fingerprint, read_until, recorded, sessions, ssl_folder, start_push, steps,
+                                 tracing)
 from tests.system.protocol import HELLO, connect, greeted, relay
 
 QUICK = {"verify": {"timeout": "5s"}}  # where a test lets the verification wait in vain
@@ -307,11 +308,8 @@ def call_of(lab, call: str, path: str) -> int:
     """Which of a session's such calls has this path, in a deployment."""
     lab.renew(lab.issue(age=1))
     trace = lab.mail.path("/tmp/calls")
-    strace = subprocess.Popen(["strace", "-qq", "-f", "-o", trace, "-p", str(lab.deployer.inner()), "-e", f"trace={call}"])
-    wait_for(lambda: f"TracerPid:\t{strace.pid}\n" in open(f"/proc/{lab.deployer.inner()}/status").read(), "strace")
-    assert lab.push().returncode == DONE
-    strace.terminate()
-    strace.wait()
+    with tracing(lab, call, trace=trace):
+        assert lab.push().returncode == DONE
     calls = [line.split(maxsplit=1) for line in trace.read_text().splitlines() if f"{call}(" in line]
     session = next(pid for pid, words in calls if f'"{path}"' in words)
     return next(i for i, words in enumerate((words for pid, words in calls if pid == session), start=1) if f'"{path}"' in words)

@@ -13,7 +13,7 @@ from tests.lab.lab import DEPLOY_STATE
 from tests.lab.mailcow import PATH, SSL, ports_listening
 from tests.lab.wire import ENDPOINTS
 from tests.system.checks import (DONE, FAILED, TEMPORARY, UNHURRIED, acme, assert_deployed, deploy_record, end, generations,
-                                 injecting, installed_fingerprint, sessions, start_push, steps, updating)
+                                 injecting, installed_fingerprint, record_state, sessions, start_push, steps, updating)
 from tests.system.protocol import HELLO, connect, put
 
 QUICK = {"verify": {"timeout": "8s"}}
@@ -106,8 +106,7 @@ def test_what_was_just_started_is_not_restarted(product, deaf, state):
     restart(product, IN_A_HURRY)
     new = product.renew()
     assert product.push().returncode == DONE
-    path = product.mail.path(f"{DEPLOY_STATE}/wants/primary/record.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": state}))
+    record_state(product, state)
     deaf("dovecot-mailcow", PROGRAMS["dovecot-mailcow"], SLOW_START)
     deaf("nginx-mailcow", PROGRAMS["nginx-mailcow"], 'case "$*" in *daemon*) sleep 30;; esac')
     product.docker("restart", "-t", "1", *map(product.mailcow.name, ("dovecot-mailcow", "nginx-mailcow")))
@@ -473,8 +472,7 @@ def test_what_was_served_already_is_not_what_breaks(product, state, command):
     """An edit of Postfix's configuration takes effect with the reload that was forced. failed: one endpoint never served it."""
     served = product.renew(breaking(product))
     assert product.push().returncode == DONE
-    path = product.mail.path(f"{DEPLOY_STATE}/wants/primary/record.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": state}))
+    record_state(product, state)
     product.mailcow.take_ecdsa_alone(reload=False)
     restart(product)
     result = getattr(product, command)("--force")
@@ -703,8 +701,7 @@ def test_what_was_rolled_back_stays_where_what_is_current_is_useless(product):
 def test_a_rollback_that_was_cut_short_goes_on_whatever_it_goes_back_to(product):
     """To what has expired, from what is in quarantine: killed before a file was changed."""
     expired, _ = installed_what_was_rolled_back(product)
-    path = product.mail.path(f"{DEPLOY_STATE}/wants/primary/record.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "pending"}))
+    record_state(product, "pending")
     product.deploy()  # which fails: its alarm says that this has expired
     assert_old(product, expired)
 

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Iterator
@@ -19,7 +18,7 @@ from tests.lab.host import Host, wait_for
 from tests.lab.lab import DEPLOY_STATE, KEY, LETSENCRYPT, Lab
 from tests.lab.mailcow import SSL
 from tests.lab.pki import Bundle
-from tests.system.checks import DONE, assert_works_again, deploy_record, end, read_until, sessions, start_push
+from tests.system.checks import DONE, assert_works_again, deploy_record, end, read_until, sessions, start_push, tracing
 from tests.system.protocol import HELLO, connect, greeted, put, relay
 from tests.system.traces import Key, counted, in_files, in_memory, on_display, processes, snapshot
 
@@ -129,18 +128,9 @@ def standstill(pid: int) -> str:
     return status if re.search(r"^State:\t[tT]", status, re.M) else ""
 
 
-@contextlib.contextmanager
-def stops_at(lab: Lab, call: str, when: int) -> Iterator[subprocess.Popen]:
+def stops_at(lab: Lab, call: str, when: int):
     """Each session, and its judge, stops at its when-th such call."""
-    pid = lab.deployer.inner()
-    strace = subprocess.Popen(["strace", "-qq", "-f", "-o", "/dev/null", "-p", str(pid), f"--trace={call}",
-                               f"--inject={call}:signal=SIGSTOP:when={when}"])
-    wait_for(lambda: f"TracerPid:\t{strace.pid}\n" in Path(f"/proc/{pid}/status").read_text(), "strace")
-    try:
-        yield strace
-    finally:
-        strace.terminate()
-        strace.wait()
+    return tracing(lab, call, "-e", f"inject={call}:signal=SIGSTOP:when={when}")
 
 
 def stopped(lab: Lab, role: str) -> list[int]:

@@ -231,14 +231,19 @@ static void tells_folders_that_are_no_wants(void **state)
         "with space unusable unread: its name has other characters than letters, digits and - . _ *\n");
 }
 
+static void link_in(const struct directory *d, const char *target, const char *name)
+{
+    assert_int_equal(symlinkat(target, d->fd, name), 0);
+}
+
 static void follows_no_links(void **state)
 {
     struct directory *d = *state;
     make_sni(d, "real", "a.org");
-    assert_int_equal(symlinkat("real", d->fd, "link"), 0);
-    assert_int_equal(symlinkat("nowhere", d->fd, "dangling"), 0);
+    link_in(d, "real", "link");
+    link_in(d, "nowhere", "dangling");
     make_sni(d, "linked-file", NULL);
-    assert_int_equal(symlinkat("../real/domains", d->fd, "linked-file/domains"), 0);
+    link_in(d, "../real/domains", "linked-file/domains");
     assert_string_equal(
         scanned(d),
         "link unusable unread: it is a symbolic link, which is not followed from here: nothing renews it; "
@@ -247,11 +252,6 @@ static void follows_no_links(void **state)
         "linked-file unusable unread: domains is a symbolic link, which is not followed from here: nothing "
         "renews it; put the file itself there\n"
         "real used rendered\n");
-}
-
-static void link_in(const struct directory *d, const char *target, const char *name)
-{
-    assert_int_equal(symlinkat(target, d->fd, name), 0);
 }
 
 static bool is_unread(const struct directory *d, const char *name)
@@ -466,7 +466,7 @@ static void touches_nothing_but_folders_of_its_kind(void **state)
         assert_int_equal(sni_remove_folder(d->fd, wrong[i], &err), E_FAILED);
     }
     make_sni(d, "real", "a.org");
-    assert_int_equal(symlinkat("real", d->fd, "link"), 0);
+    link_in(d, "real", "link");
     assert_true(sni_write_domains(d->fd, "link", names, 2, &err) < 0);
     assert_true(sni_retire_folder(d->fd, "link", &err) < 0);
     assert_true(sni_remove_folder(d->fd, "link", &err) < 0);
