@@ -535,7 +535,7 @@ static void open_pairs(struct deploy *d)
 /* Files are right without an engine, too: its containers read them when they start. */
 static void carry_out(struct deploy *d)
 {
-    char down[sizeof d->pairs->record.down_before] = "?";
+    char down[sizeof d->pairs->record.down_before] = STORE_DOWN_UNKNOWN;
     struct error err;
     open_pairs(d);
     limit(d);

@@ -1,6 +1,7 @@
 #include "deployer/endpoint.h"
 
 #include "common/text.h"
+#include "deployer/mailcow.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -13,15 +14,15 @@
 #define OWN_ADDRESSES 4
 
 const struct endpoint_proto endpoint_protos[] = {
-    {"smtp", 25, 10025, DIALOGUE_SMTP, "postfix-mailcow"},
-    {"smtps", 465, 10465, DIALOGUE_TLS, "postfix-mailcow"},
-    {"submission", 587, 10587, DIALOGUE_SMTP, "postfix-mailcow"},
-    {"imap", 143, 10143, DIALOGUE_IMAP, "dovecot-mailcow"},
-    {"imaps", 993, 10993, DIALOGUE_TLS, "dovecot-mailcow"},
-    {"pop3", 110, 10110, DIALOGUE_POP3, "dovecot-mailcow"},
-    {"pop3s", 995, 10995, DIALOGUE_TLS, "dovecot-mailcow"},
-    {"sieve", 4190, 14190, DIALOGUE_SIEVE, "dovecot-mailcow"},
-    {"https", 443, 443, DIALOGUE_TLS, "nginx-mailcow"},
+    {"smtp", 25, 10025, DIALOGUE_SMTP, MAILCOW_POSTFIX},
+    {"smtps", 465, 10465, DIALOGUE_TLS, MAILCOW_POSTFIX},
+    {"submission", 587, 10587, DIALOGUE_SMTP, MAILCOW_POSTFIX},
+    {"imap", 143, 10143, DIALOGUE_IMAP, MAILCOW_DOVECOT},
+    {"imaps", 993, 10993, DIALOGUE_TLS, MAILCOW_DOVECOT},
+    {"pop3", 110, 10110, DIALOGUE_POP3, MAILCOW_DOVECOT},
+    {"pop3s", 995, 10995, DIALOGUE_TLS, MAILCOW_DOVECOT},
+    {"sieve", 4190, 14190, DIALOGUE_SIEVE, MAILCOW_DOVECOT},
+    {"https", 443, 443, DIALOGUE_TLS, MAILCOW_NGINX},
 };
 const size_t endpoint_proto_count = sizeof(endpoint_protos) / sizeof(endpoint_protos[0]);
 

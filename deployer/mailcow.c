@@ -430,10 +430,10 @@ const struct want *mailcow_serves(const struct mailcow *m, const struct want_lis
                                   const char *name)
 {
     const struct want *primary = want_find(wants, WANT_PRIMARY), *found;
-    bool is_nginx = strcmp(service, "nginx-mailcow") == 0;
+    bool is_nginx = strcmp(service, MAILCOW_NGINX) == 0;
     if (!name || (is_nginx && (strcmp(name, m->hostname) == 0 || lists_name(m->server_names, name))))
         return primary;
-    if (strcmp(service, "dovecot-mailcow") == 0)
+    if (strcmp(service, MAILCOW_DOVECOT) == 0)
         found = first_match(wants, name);
     else
         found = best_match(wants, name, is_nginx ? m->hostname : NULL);

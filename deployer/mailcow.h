@@ -10,6 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Its services that show a certificate, as compose has them. */
+#define MAILCOW_NGINX   "nginx-mailcow"
+#define MAILCOW_POSTFIX "postfix-mailcow"
+#define MAILCOW_DOVECOT "dovecot-mailcow"
+
 struct mailcow {
     char hostname[254];      /* MAILCOW_HOSTNAME, lower case */
     char project[128];       /* COMPOSE_PROJECT_NAME, lower case as compose makes it */

@@ -353,7 +353,7 @@ static int resume(struct mailhost *host, struct pair *p, const char *down_before
     int rc = note_new_folder(host, p, err);
     if (rc < 0)
         return rc;
-    if (r->state != STORE_PENDING || strcmp(down_before, "?") != 0)
+    if (r->state != STORE_PENDING || strcmp(down_before, STORE_DOWN_UNKNOWN) != 0)
         snprintf(r->down_before, sizeof r->down_before, "%s", down_before);
     r->state = STORE_PENDING;
     return store_write_record(host->store, p->want->id, r, err);

@@ -1,6 +1,7 @@
 #include "deployer/reload.h"
 
 #include "common/clock.h"
+#include "deployer/mailcow.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -50,9 +51,9 @@ static const struct reload_command dovecot[] = {{.name = "reload", .argv = dovec
 #define COMMANDS(table) .commands = table, .command_count = sizeof table / sizeof *table
 
 const struct reload_service reload_services[] = {
-    {.name = "nginx-mailcow", .check_argv = bootstrap_argv, COMMANDS(nginx)},
-    {.name = "postfix-mailcow", .check_argv = postfix_check_argv, COMMANDS(postfix)},
-    {.name = "dovecot-mailcow", .check_argv = dovecot_check_argv, COMMANDS(dovecot)},
+    {.name = MAILCOW_NGINX, .check_argv = bootstrap_argv, COMMANDS(nginx)},
+    {.name = MAILCOW_POSTFIX, .check_argv = postfix_check_argv, COMMANDS(postfix)},
+    {.name = MAILCOW_DOVECOT, .check_argv = dovecot_check_argv, COMMANDS(dovecot)},
 };
 const size_t reload_service_count = sizeof reload_services / sizeof *reload_services;
 

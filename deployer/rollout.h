@@ -41,7 +41,7 @@ bool rollout_skips_sni_map(const struct rollout *r);
 /* One look at which listeners complete a handshake, before anything is changed; none where that is known. */
 void rollout_look_before(struct rollout *r);
 /* The listeners that did not, each followed by a space, marked where their names did not resolve; and back,
- * for a deployment that goes on after a crash. "?": nobody has looked. */
+ * for a deployment that goes on after a crash. STORE_DOWN_UNKNOWN: nobody has looked. */
 void rollout_down_before(const struct rollout *r, char *out, size_t size);
 void rollout_recall_before(struct rollout *r, const char *down_before);
 

@@ -99,6 +99,8 @@ enum store_state {
     STORE_REMOVED, /* its folder is to go as soon as no service needs it */
 };
 
+#define STORE_DOWN_UNKNOWN "?" /* nobody could look */
+
 struct record {
     enum store_state state;
     char current[STORE_GENERATION_SIZE];  /* generation to be served; "" if none */
@@ -109,7 +111,7 @@ struct record {
     time_t verified;                      /* when it was last seen on every endpoint, 0 if never */
     char detail[400];                     /* why it is pending or failed */
     /* While it is pending: the listeners that completed no handshake before it was installed, as
-       rollout_down_before has them; "?" when nobody could look. */
+       rollout_down_before has them, or STORE_DOWN_UNKNOWN. */
     char down_before[1000];
     bool is_new;     /* while it is pending: its folder had no `domains` when it was staged */
     bool is_retired; /* removed: no service finds the folder any more; a `domains` in it is somebody else's */
