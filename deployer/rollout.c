@@ -179,6 +179,47 @@ static unsigned service_bit(const char *service)
     return 1U << reload_service_index(service);
 }
 
+static int64_t start_ms(const struct rollout *r)
+{
+    return r->host->conf->start_timeout * 1000;
+}
+
+static int64_t started_at(const struct rollout *r, const struct docker_container *c)
+{
+    AUTO_DETAILS struct docker_details details = {0};
+    struct error ignored;
+    int rc = docker_inspect(r->docker, c->id, &details, &ignored);
+    return rc || details.started > time(NULL) ? 0 : details.started; /* the clock may have been ahead */
+}
+
+/* Of its containers the youngest; in the clock of clock_ms. */
+static int64_t start_deadline(const struct rollout *r, const char *service)
+{
+    int64_t youngest = 0;
+    for (size_t i = 0; i < r->containers.count; i++) {
+        const struct docker_container *c = &r->containers.list[i];
+        int64_t started = strcmp(c->service, service) == 0 && has_state(c, "running") ? started_at(r, c) : 0;
+        youngest = started > youngest ? started : youngest;
+    }
+    return clock_ms() + (youngest - time(NULL)) * 1000 + start_ms(r);
+}
+
+static bool is_young(const struct rollout *r, const char *service)
+{
+    return clock_ms() < start_deadline(r, service);
+}
+
+/* Nothing was heard of it, as of one that is starting: for such a one Docker's proxy accepts, and hangs up.
+ */
+static bool is_silent_cell(const struct rollout *r, size_t endpoint, size_t question)
+{
+    const struct verify_cell *cell = rollout_wire_now(&r->wire, endpoint, question);
+    if (!cell->applies || verify_completed(cell->state) || !verify_asked(cell->state))
+        return false;
+    return cell->state == VERIFY_UNREACHABLE ||
+           (!cell->heard && is_young(r, r->wire.endpoints.list[endpoint].proto->service));
+}
+
 static bool is_broken_cell(const struct rollout *r, size_t endpoint, size_t question)
 {
     const struct verify_cell *before = rollout_wire_before(&r->wire, endpoint, question);
@@ -203,9 +244,8 @@ static bool find_broken(struct rollout *r, unsigned silent)
 {
     for (size_t i = 0; i < r->wire.endpoints.count; i++)
         for (size_t q = 0; q < r->wire.question_count; q++) {
-            bool is_silent = rollout_wire_now(&r->wire, i, q)->state == VERIFY_UNREACHABLE;
-            if (!is_broken_cell(r, i, q) ||
-                (is_silent && !(silent & service_bit(r->wire.endpoints.list[i].proto->service))))
+            bool counts = silent & service_bit(r->wire.endpoints.list[i].proto->service);
+            if (!is_broken_cell(r, i, q) || (!counts && is_silent_cell(r, i, q)))
                 continue;
             describe_broken(r, i, q);
             return true;
@@ -382,29 +422,14 @@ static bool needs_restart(const struct rollout *r, size_t endpoint, int64_t star
     return false;
 }
 
-static int64_t start_ms(const struct rollout *r)
-{
-    return r->host->conf->start_timeout * 1000;
-}
-
-static int64_t started_at(const struct rollout *r, const struct docker_container *c)
-{
-    AUTO_DETAILS struct docker_details details = {0};
-    struct error ignored;
-    int rc = docker_inspect(r->docker, c->id, &details, &ignored);
-    return rc || details.started > time(NULL) ? 0 : details.started; /* the clock may have been ahead */
-}
-
 /* Whether a service does not answer where it may have done so before. */
 static bool is_silent(const struct rollout *r, const char *service)
 {
     for (size_t i = 0; i < r->wire.endpoints.count; i++)
-        for (size_t q = 0; q < r->wire.question_count; q++) {
-            const struct verify_cell *cell = rollout_wire_now(&r->wire, i, q);
-            if (strcmp(r->wire.endpoints.list[i].proto->service, service) == 0 && cell->applies &&
-                cell->state == VERIFY_UNREACHABLE && may_have_worked(r, i, q))
+        for (size_t q = 0; q < r->wire.question_count; q++)
+            if (strcmp(r->wire.endpoints.list[i].proto->service, service) == 0 && is_silent_cell(r, i, q) &&
+                may_have_worked(r, i, q))
                 return true;
-        }
     return false;
 }
 
@@ -442,18 +467,6 @@ static void await_start(struct rollout *r, const char *service)
 {
     ask(r, service, true, true);
     await_answer(r, service, clock_ms() + start_ms(r));
-}
-
-/* Of its containers the youngest; in the clock of clock_ms. */
-static int64_t start_deadline(const struct rollout *r, const char *service)
-{
-    int64_t youngest = 0;
-    for (size_t i = 0; i < r->containers.count; i++) {
-        const struct docker_container *c = &r->containers.list[i];
-        int64_t started = strcmp(c->service, service) == 0 && has_state(c, "running") ? started_at(r, c) : 0;
-        youngest = started > youngest ? started : youngest;
-    }
-    return clock_ms() + (youngest - time(NULL)) * 1000 + start_ms(r);
 }
 
 /* True when it did not answer before its turn: by now it may, and if it was just started it is waited for. */

@@ -405,6 +405,7 @@ static void fill_cells(const struct run *run, struct verify_cell *cells)
         if (!run->known[i])
             continue;
         cells[i].state = run->outcomes[i].state;
+        cells[i].heard = run->outcomes[i].heard;
         cells[i].not_before = run->outcomes[i].not_before;
         cells[i].not_after = run->outcomes[i].not_after;
         memcpy(cells[i].fingerprint, run->outcomes[i].fingerprint, sizeof cells[i].fingerprint);

@@ -54,6 +54,7 @@ struct verify_result {
 struct verify_cell {
     bool applies;
     enum verify_state state;      /* VERIFY_UNREACHABLE also where it was not asked in time */
+    bool heard;                   /* something was said */
     char fingerprint[65];         /* the leaf that was seen, "" if none */
     time_t not_before, not_after; /* of that leaf, 0 if none */
 };

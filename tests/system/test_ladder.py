@@ -90,20 +90,27 @@ SLOW_START = "sleep 12"  # longer than the verification has, and within `start_t
 IN_A_HURRY = {"verify": {"timeout": "5s", "start_timeout": "1m"}}
 
 
-def test_what_takes_its_time_after_a_restart_is_no_breakage(product, deaf):
+def by_docker_proxy(changes: dict) -> dict:
+    """Every endpoint asked at the address where Docker's proxy accepts, whether or not anybody listens in the container."""
+    return {"verify": changes["verify"] | {"endpoints": " ".join(f"{name}://127.0.0.1" for name in ENDPOINTS)}}
+
+
+@pytest.mark.parametrize("changes", [IN_A_HURRY, by_docker_proxy(IN_A_HURRY)], ids=["derived", "by Docker's proxy"])
+def test_what_takes_its_time_after_a_restart_is_no_breakage(product, deaf, changes):
     deaf("dovecot-mailcow", PROGRAMS["dovecot-mailcow"], SLOW_START)
-    restart(product, IN_A_HURRY)
+    restart(product, changes)
     new = product.renew()
     result = product.push("--json")
     assert result.returncode == DONE and {"restarted", "waiting"} <= set(steps(result)), result
     assert_deployed(product, new)
 
 
-@pytest.mark.parametrize("state", ["served", "pending"])
-def test_what_was_just_started_is_not_restarted(product, deaf, state):
+@pytest.mark.parametrize("state, changes", [("served", IN_A_HURRY), ("pending", IN_A_HURRY), ("pending", by_docker_proxy(IN_A_HURRY))],
+                         ids=["served", "pending", "pending, by Docker's proxy"])
+def test_what_was_just_started_is_not_restarted(product, deaf, state, changes):
     """As after a boot of the mail host, when the first pass comes before mailcow is up; pending: a boot amid a deployment.
     nginx takes longer than Dovecot, which has its turn first."""
-    restart(product, IN_A_HURRY)
+    restart(product, changes)
     new = product.renew()
     assert product.push().returncode == DONE
     record_state(product, state)
