@@ -233,7 +233,7 @@ static int remove_folder(void *ctx, const char *want, struct error *err)
 /* Sees to it that the file `domains` says the want's names, and so that all services serve them. */
 static int write_domains(struct deploy *d, struct pair *p, struct error *err)
 {
-    if (is_primary(p) || !p->expected[0])
+    if (is_primary(p) || !p->expected[0] || !p->want->name_count)
         return 0;
     int rc = sni_write_domains(d->host->ssl_fd, p->want->id, p->want->names, p->want->name_count, err);
     if (rc < 0 || rc == SNI_SAME)
@@ -502,6 +502,21 @@ static int recover(struct mailhost *host, const struct progress *progress, struc
     return rc < 0 ? rc : 0;
 }
 
+/* What is installed, and how much of the want it can be asked for. */
+static int look_at_pair(struct deploy *d, struct pair *p, struct error *err)
+{
+    char names[200] = "";
+    int rc = mailcow_look(d->host->ssl_fd, p->want, err);
+    if (!rc && !is_primary(p) && !p->has_accepted)
+        rc = mailcow_drop_uncovered(d->host->ssl_fd, p->want, names, sizeof names, err);
+    if (!rc && names[0])
+        outcome_worsen(&p->outcome, OUTCOME_FAILED,
+                       "what is installed does not cover %s: served as before until a certificate comes "
+                       "that does",
+                       names);
+    return rc;
+}
+
 /*
  * With the lock held: nobody else installs from here on. Without knowing what is installed nothing is begun:
  * there would be nothing to go back to, and no telling what works.
@@ -512,7 +527,7 @@ static int begin(struct deploy *d, struct error *err)
     if (!rc)
         rc = recover(d->host, &d->progress, err);
     for (size_t i = 0; !rc && i < d->count; i++)
-        rc = mailcow_look(d->host->ssl_fd, d->pairs[i].want, err);
+        rc = look_at_pair(d, &d->pairs[i], err);
     if (!rc && d->to_remove[0])
         rc = mark_removed(d, d->to_remove, err);
     if (!rc)

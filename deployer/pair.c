@@ -189,7 +189,8 @@ static int decide_current(struct mailhost *host, struct pair *p, bool force, con
     if (is_installed(host, p, &g)) {
         p->writes = force;
         p->is_due = force || p->record.state == STORE_PENDING;
-        p->is_repeated = p->record.state == STORE_SERVED || p->record.state == STORE_FAILED;
+        p->is_repeated =
+            p->record.state == STORE_SERVED || p->record.state == STORE_FAILED || p->record.verified;
     } else {
         rc = p->has_accepted ? 1 : may_replace(host, p, &g, progress, err);
         if (rc < 0)
@@ -517,11 +518,15 @@ int pair_revert(struct mailhost *host, struct pair *p, const char *reason, const
 
 /* ---- the end ---- */
 
-static bool is_unfinished(const struct pair *p)
+/* What it is from now on, where it is not served. Of what was not under way nothing is learnt by an engine
+ * that is away. */
+static enum store_state unserved_state(const struct pair *p)
 {
     bool is_under_way = p->is_due || p->before == STORE_PENDING;
-    return p->outcome.result == OUTCOME_PENDING || p->is_stuck ||
-           (is_under_way && is_ours(p) && !p->is_on_wire);
+    bool is_put_off = p->outcome.result == OUTCOME_PENDING;
+    if (p->is_stuck || (is_under_way && (is_put_off || (is_ours(p) && !p->is_on_wire))))
+        return STORE_PENDING;
+    return is_put_off ? p->record.state : STORE_FAILED;
 }
 
 void pair_conclude(struct mailhost *host, struct pair *p, bool served, const struct progress *progress)
@@ -534,7 +539,10 @@ void pair_conclude(struct mailhost *host, struct pair *p, bool served, const str
         r->state = STORE_SERVED;
         r->verified = time(NULL);
     } else if (p->outcome.result > OUTCOME_DEPLOYED) {
-        r->state = is_unfinished(p) ? STORE_PENDING : STORE_FAILED;
+        bool was_pending = r->state == STORE_PENDING;
+        r->state = unserved_state(p);
+        if (r->state == STORE_PENDING && !was_pending) /* nothing was looked at for it */
+            snprintf(r->down_before, sizeof r->down_before, "%s", STORE_DOWN_UNKNOWN);
     }
     snprintf(r->detail, sizeof r->detail, "%.*s", (int)sizeof r->detail - 1, p->outcome.detail);
     if (r->state != STORE_PENDING) {

@@ -62,7 +62,7 @@ static void check_acme(struct preflight *p)
             is_known = check_acme_container(p, &containers->list[i]);
     if (is_known || mailcow_is_yes(p->host->mailcow.skip_acme))
         return;
-    finding_add(p->out, FINDING_NOTE, "acme-unknown", NULL,
+    finding_add(p->out, FINDING_WARN, "acme-unknown", NULL,
                 "mailcow.conf has SKIP_LETS_ENCRYPT=%s, and Docker cannot be asked whether " PREFLIGHT_ACME
                 " runs",
                 p->host->mailcow.skip_acme);

@@ -3,7 +3,7 @@
  * person should know. Looks only, and changes nothing. A fact that cannot be had is no finding.
  *
  *   acme-active             refuse  mailcow's own ACME client would put its certificate over ours
- *   acme-unknown            note    mailcow.conf lets it run, and Docker cannot be asked
+ *   acme-unknown            warn    mailcow.conf lets it run, and Docker cannot be asked
  *   acme-stopped            note    it does not run, and would if Docker were restarted
  *   update-running          later   mailcow's update.sh is at work
  *   container-changing      later   a container is being made or removed

@@ -48,15 +48,22 @@ static bool compare(struct probe *p)
 
 /*
  * Docker's proxy accepts on a published port and hangs up when nothing listens in the container: after
- * another address has turned us away, that is no failed handshake.
+ * another address has turned us away, that is no failed handshake, and no distrust.
  */
+static bool fail_unheard(struct probe *p, enum verify_state state, const char *why)
+{
+    if (p->tried > 1)
+        state = VERIFY_UNREACHABLE;
+    else if (p->opts.proxy)
+        return over(p, VERIFY_DISTRUSTED, ENDPOINT_PROXY_HINT);
+    return state == VERIFY_UNREACHABLE ? over(p, state, "accepted, but not a word was said: %.120s", why)
+                                       : over(p, state, "%.120s", why);
+}
+
 static bool fail_handshake(struct probe *p, const char *why)
 {
-    if (!p->outcome.heard && p->opts.proxy)
-        return over(p, VERIFY_DISTRUSTED, ENDPOINT_PROXY_HINT);
-    if (!p->outcome.heard && p->tried > 1)
-        return over(p, VERIFY_UNREACHABLE, "accepted, but not a word was said: %.120s", why);
-    return over(p, VERIFY_HANDSHAKE, "%.120s", why);
+    return p->outcome.heard ? over(p, VERIFY_HANDSHAKE, "%.120s", why)
+                            : fail_unheard(p, VERIFY_HANDSHAKE, why);
 }
 
 static bool shake_hands(struct probe *p)
@@ -92,11 +99,8 @@ static bool say(struct probe *p, const char *words)
 
 static bool hang_up(struct probe *p, const char *why)
 {
-    if (!p->outcome.heard && p->opts.proxy)
-        return over(p, VERIFY_DISTRUSTED, ENDPOINT_PROXY_HINT);
-    if (!p->outcome.heard)
-        return over(p, VERIFY_UNREACHABLE, "accepted, but not a word was said: %s", why);
-    return over(p, VERIFY_DIALOGUE, "%s: %s", dialogue_awaited(&p->dialogue), why);
+    return p->outcome.heard ? over(p, VERIFY_DIALOGUE, "%s: %s", dialogue_awaited(&p->dialogue), why)
+                            : fail_unheard(p, VERIFY_UNREACHABLE, why);
 }
 
 static bool talk(struct probe *p)

@@ -19,6 +19,8 @@ struct rollout {
     bool has_containers;
     struct rollout_wire wire;
     struct rollout_login *login;
+    /* of the last run */
+    int64_t begun_ms;
     bool is_engine_lost;
     bool repeats;
     unsigned forbidden; /* bit i: reload_services[i] takes no command, only a restart */
@@ -204,9 +206,10 @@ static int64_t start_deadline(const struct rollout *r, const char *service)
     return clock_ms() + (youngest - time(NULL)) * 1000 + start_ms(r);
 }
 
-static bool is_young(const struct rollout *r, const char *service)
+/* When the run began, or since: what it was seen to do was that of one that starts. */
+static bool was_young(const struct rollout *r, const char *service)
 {
-    return clock_ms() < start_deadline(r, service);
+    return r->begun_ms < start_deadline(r, service);
 }
 
 /* Nothing was heard of it, as of one that is starting: for such a one Docker's proxy accepts, and hangs up.
@@ -217,7 +220,7 @@ static bool is_silent_cell(const struct rollout *r, size_t endpoint, size_t ques
     if (!cell->applies || verify_completed(cell->state) || !verify_asked(cell->state))
         return false;
     return cell->state == VERIFY_UNREACHABLE ||
-           (!cell->heard && is_young(r, r->wire.endpoints.list[endpoint].proto->service));
+           (!cell->heard && was_young(r, r->wire.endpoints.list[endpoint].proto->service));
 }
 
 static bool is_broken_cell(const struct rollout *r, size_t endpoint, size_t question)
@@ -495,8 +498,8 @@ static int wait_healthy(struct rollout *r, const struct docker_container *c, str
     for (;;) {
         int64_t start = clock_ms();
         int rc = docker_wait_running(r->docker, c->id, WAIT_MS, err);
-        bool waited = clock_ms() - start >= WAIT_MS;
-        if (rc != E_FAILED || !waited || clock_ms() >= deadline)
+        bool is_gone = clock_ms() - start < WAIT_MS / 2;
+        if (rc != E_FAILED || is_gone || clock_ms() >= deadline)
             return rc > 0 ? 0 : rc; /* who may not look at it asks the wire */
         progress_say(r->progress, "waiting service=%s container=%s: %s", c->service, c->name, err->text);
     }
@@ -507,6 +510,8 @@ static bool restart(struct rollout *r, const struct docker_container *c)
     struct error err = {0};
     int64_t start = clock_us();
     int rc = docker_restart(r->docker, c->id, RESTART_MS, &err);
+    if (rc == E_FAILED) /* it may have been stopped, and not been started again */
+        rc = docker_restart(r->docker, c->id, RESTART_MS, &err);
     if (!rc)
         rc = wait_healthy(r, c, &err);
     if (rc < 0) {
@@ -602,13 +607,21 @@ static bool restart_forbidden(struct rollout *r)
     return true;
 }
 
+/* After a ladder that has not come to its end: what could not be restarted may still work. */
+static enum rollout_result give_up(struct rollout *r)
+{
+    if (r->is_engine_lost || !look_at_containers(r))
+        return ROLLOUT_SHORT;
+    return find_broken(r, ALL_SERVICES) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
+}
+
 static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
 {
     r->is_nginx_old = false;
     reload_all(r, level);
-    if (!restart_forbidden(r)) { /* what cannot be restarted still shows the old leaf, and works */
+    if (!restart_forbidden(r)) {
         ask(r, NULL, true, true);
-        return find_broken(r, ALL_SERVICES) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
+        return give_up(r);
     }
     if (ask(r, MAILCOW_DOVECOT, false, false) && rollout_wire_is_served(&r->wire))
         return r->outcome.result > OUTCOME_DEPLOYED ? ROLLOUT_SHORT : ROLLOUT_SERVED;
@@ -619,8 +632,8 @@ static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
     if (r->is_engine_lost) /* who was not told to reload needs no restart */
         return ROLLOUT_SHORT;
     for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++)
-        if (!climb(r, ladder[i], false))
-            return find_broken(r, ALL_SERVICES) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
+        if (!is_forbidden(r, ladder[i]) && !climb(r, ladder[i], false))
+            return give_up(r);
     if (!look_at_containers(r))
         return ROLLOUT_SHORT;
     if (find_broken(r, ALL_SERVICES))
@@ -632,6 +645,7 @@ static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
 
 enum rollout_result rollout_run(struct rollout *r, enum reload_level level, bool repeats)
 {
+    r->begun_ms = clock_ms();
     r->repeats = repeats;
     r->is_engine_lost = false;
     r->outcome = (struct outcome){.result = OUTCOME_UNCHANGED};

@@ -338,12 +338,17 @@ static enum verify_state recall_state(const struct endpoint *e, const char *down
 
 void rollout_wire_recall_before(struct rollout_wire *w, const char *down_before)
 {
-    w->has_before = strcmp(down_before, STORE_DOWN_UNKNOWN) != 0;
+    if (strcmp(down_before, STORE_DOWN_UNKNOWN) == 0)
+        return;
     for (size_t i = 0; i < w->endpoints.count; i++) {
         enum verify_state state = recall_state(&w->endpoints.list[i], down_before);
-        for (size_t q = 0; q < w->question_count; q++)
-            w->before[i * w->question_count + q] = (struct verify_cell){.applies = true, .state = state};
+        for (size_t q = 0; q < w->question_count; q++) {
+            struct verify_cell *cell = &w->before[i * w->question_count + q];
+            if (!w->has_before || verify_completed(cell->state)) /* where nobody accuses it */
+                *cell = (struct verify_cell){.applies = true, .state = state};
+        }
     }
+    w->has_before = true;
 }
 
 /* ---- what was seen ---- */

@@ -1,5 +1,6 @@
 """Runs in a host, by itself: a front of the Docker Engine that passes requests on, one for each connection, and does what
-its fault says with those whose request line matches: from the n-th (nth) of them to the n-th (last). See engine.py."""
+its fault says with those whose request line matches ("lost": passes them on, and not their answers), from the n-th (nth) of
+them to the n-th (last). See engine.py."""
 import itertools
 import json
 import os
@@ -65,11 +66,15 @@ def bad_chunk(peer: socket.socket) -> None:
     peer.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n[]\r\n0\r\n\r\n")
 
 
+def failing(peer: socket.socket) -> None:
+    peer.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nContent-Length: 28\r\n\r\n{\"message\":\"address in use\"}")
+
+
 def close(peer: socket.socket) -> None:
     pass
 
 
-FAULTS = {f.__name__: f for f in (hang, drip, cut, flood, chunked_flood, headers, garbage, not_json, redirect, bad_chunk, close)}
+FAULTS = {f.__name__: f for f in (hang, drip, cut, flood, chunked_flood, headers, garbage, not_json, redirect, bad_chunk, failing, close)}
 
 
 def read_request(peer: socket.socket) -> bytes:
@@ -111,13 +116,14 @@ def answer_as(peer: socket.socket, request: bytes, newest: str, oldest: str) -> 
     return re.sub(rb"^(\w+) /v[\d.]+/", rb"\1 /v1.41/", request)
 
 
-def pass_on(peer: socket.socket, request: bytes) -> None:
+def pass_on(peer: socket.socket, request: bytes, answers: bool = True) -> None:
     """The engine closes after its answer, whose end need not be understood here."""
     engine = socket.socket(socket.AF_UNIX)
     engine.connect(OPTIONS["engine"])
     engine.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
     while piece := engine.recv(65536):
-        peer.sendall(piece)
+        if answers:
+            peer.sendall(piece)
 
 
 def is_meant(number: int) -> bool:
@@ -134,10 +140,11 @@ def serve(peer: socket.socket) -> None:
             print(line, flush=True)
             if OPTIONS.get("newest"):
                 request = answer_as(peer, request, OPTIONS["newest"], OPTIONS["oldest"])
-            if request and OPTIONS["fault"] and re.search(OPTIONS["match"], line) and is_meant(next(NUMBERS)):
+            meant = request and OPTIONS["fault"] and re.search(OPTIONS["match"], line) and is_meant(next(NUMBERS))
+            if meant and OPTIONS["fault"] in FAULTS:
                 FAULTS[OPTIONS["fault"]](peer)
             elif request:
-                pass_on(peer, request)
+                pass_on(peer, request, answers=not meant)
         except (BrokenPipeError, ConnectionResetError):
             pass
 

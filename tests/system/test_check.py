@@ -137,7 +137,7 @@ def test_acme_cannot_be_asked(young):
     with acme(young, "y", "n"):
         _, findings = check(young)
         assert findings.keys() == {"docker-unreachable", "acme-unknown"}
-        assert findings["acme-unknown"]["result"] == "note"
+        assert findings["acme-unknown"]["result"] == "warn"
 
 
 # ---- containers

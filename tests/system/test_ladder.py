@@ -135,6 +135,42 @@ def test_who_is_never_back_is_not_waited_for_longer_than_configured(product, dea
     product.docker("restart", "-t", "1", product.mailcow.name("dovecot-mailcow"))
 
 
+def test_a_reconcile_goes_on_where_a_service_does_not_come_back(product, deaf):
+    """Nothing is new: there is nothing to go back to, and the other service has its turn."""
+    dovecot, nginx = "dovecot-mailcow", "nginx-mailcow"
+    restart(product, {"verify": {"timeout": "5s", "start_timeout": "10s"}})
+    new = product.renew()
+    assert product.push().returncode == DONE
+    product.mailcow.install(product.old)
+    product.mailcow.reload(dovecot, nginx)
+    wait_for(lambda: {product.served_everywhere()[name] for name in ("imaps", "https")} == {product.old.fingerprint}, "the old leaf")
+    product.mailcow.install(new)
+    deaf(dovecot, PROGRAMS[dovecot], "sleep infinity")
+    deaf(nginx, PROGRAMS[nginx])
+    try:
+        result = product.deploy("--json")
+        assert result.returncode == FAILED and "rolled-back" not in steps(result), result
+        served = product.served_everywhere()
+        assert served["imaps"] is None and served["https"] == new.fingerprint, result
+    finally:
+        unshadow(product, dovecot, PROGRAMS[dovecot])
+        product.docker("restart", "-t", "1", product.mailcow.name(dovecot))
+
+
+def test_a_restarted_container_is_waited_for_until_it_is_healthy(product, deaf):
+    dovecot = "dovecot-mailcow"
+    young = "test $(($(date +%s) - $(stat -c %Y /proc/1))) -lt 12"
+    product.mailcow.recreate(dovecot, f"--health-cmd=! {young}", "--health-interval=1s", "--health-start-period=2m")
+    deaf(dovecot, PROGRAMS[dovecot])
+    restart(product)
+    product.renew()
+    result = product.push("--json")
+    assert result.returncode == DONE, result
+    told = [step for step in json.loads(result.stdout)["steps"] if step["step"] in ("waiting", "restarted")]
+    assert [step["step"] for step in told] == ["waiting", "restarted"] and "health" in str(told[0]), told
+    assert product.docker("inspect", "--format={{.State.Health.Status}}", product.mailcow.name(dovecot)).stdout == "healthy\n"
+
+
 REFUSED = {  # what makes a service refuse its configuration, and what mends that
     "nginx-mailcow": ("echo 'no_such_directive;' >> /etc/nginx/nginx.conf; echo 'x \"' >> /etc/nginx/conf.d/mailboxes",
                       "grep -v ^x /etc/nginx/conf.d/mailboxes > /tmp/conf; cat /tmp/conf > /etc/nginx/conf.d/mailboxes; "
@@ -217,6 +253,43 @@ def test_what_did_not_work_before_is_no_reason_for_a_restart(product, pop3):
     assert_left_alone(product)
     pop3(True)
     assert product.deploy().returncode == DONE
+    assert_deployed(product, new)
+
+
+def test_an_engine_that_is_away_for_a_pass_makes_nothing_of_it_due(product, pop3):
+    """Of what was on the wire nothing is learnt: not that all had worked, and not that it is to be done again."""
+    pop3(False)
+    restart(product)
+    product.renew()
+    assert product.push().returncode == FAILED
+    known = deploy_record(product)
+    restart(product, QUICK | {"docker": {"host": "unix:///run/nobody.sock"}})
+    assert product.deploy().returncode == TEMPORARY
+    assert deploy_record(product) | {"detail": ""} == known | {"detail": ""}
+    restart(product)
+    assert_left_alone(product)
+
+
+def test_an_engine_that_goes_away_at_a_restart_accuses_nobody(product, deaf):
+    deaf("dovecot-mailcow", PROGRAMS["dovecot-mailcow"], SLOW_START)
+    with Front(product.mail, "POST /v[0-9.]+/containers/[^/]+/restart", "lost") as front:
+        restart(product, IN_A_HURRY | {"docker": {"host": front.host}})
+        new = product.renew()
+        result = product.push("--json")
+        assert result.returncode == TEMPORARY and "rolled-back" not in steps(result), result
+    assert deploy_record(product)["state"] == "pending" and not quarantine(product)
+    restart(product, IN_A_HURRY)
+    assert product.deploy().returncode == DONE
+    assert_deployed(product, new)
+
+
+def test_a_restart_that_the_engine_fails_once_is_tried_again(product, deaf):
+    """It may have stopped the container, and what does not run is started by nobody."""
+    deaf("dovecot-mailcow", PROGRAMS["dovecot-mailcow"])
+    with Front(product.mail, "POST /v[0-9.]+/containers/[^/]+/restart", "failing", last=1) as front:
+        restart(product, QUICK | {"docker": {"host": front.host}})
+        new = product.renew()
+        assert product.push().returncode == DONE
     assert_deployed(product, new)
 
 

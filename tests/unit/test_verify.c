@@ -343,9 +343,14 @@ static void test_proxy_without_backend(void **state)
     const struct server *s = start(&plan);
     add_address(ask("https", refusing_port()), "127.0.0.1", s->port);
     add_address(ask("smtp", refusing_port()), "127.0.0.1", s->port);
+    for (size_t i = 0; i < 2; i++) {
+        struct endpoint *e = ask(i ? "smtp" : "https", refusing_port());
+        e->proxy = 1;
+        add_address(e, "127.0.0.1", s->port);
+    }
     assert_int_equal(run(600, false), 1);
-    expect(&results[0], VERIFY_UNREACHABLE, "not a word was said");
-    expect(&results[1], VERIFY_UNREACHABLE, "not a word was said");
+    for (size_t i = 0; i < 4; i++)
+        expect(&results[i], VERIFY_UNREACHABLE, "not a word was said");
 }
 
 static void test_host_names(void **state)
