@@ -608,10 +608,10 @@ def test_an_endpoint_that_nobody_serves_fails_the_verdict(product):
 
 def test_modes_owners_and_nothing_else(product):
     folder = product.mail.path(SSL)
-    before = folder.stat().st_ino
+    before, dhparams = folder.stat().st_ino, ssl_folder(product)["dhparams.pem"]
     deployed(product)
     after = ssl_folder(product)
-    assert set(after) == {".", "cert.pem", "dhparams.pem", "key.pem"}
+    assert set(after) == {".", "cert.pem", "dhparams.pem", "key.pem"} and after["dhparams.pem"] == dhparams
     assert after["cert.pem"][1:4] == ("-rw-r--r--", 0, 0) and after["key.pem"][1:4] == ("-rw-------", 0, 0)
     assert folder.stat().st_ino == before
     state = product.mail.path(DEPLOY_STATE)

@@ -283,6 +283,12 @@ def test_units_are_hardened(unit, tmp_path):
     assert exposure <= EXPOSURE.get(unit, 1.4), result.stdout
 
 
+@pytest.mark.parametrize("name", ["deploy", "recover", "push", "push-watch"])
+def test_what_holds_keys_is_neither_swapped_nor_dumped_nor_boundless(name):
+    lines = (SYSTEMD / f"mailcow-cert-{name}.service").read_text().splitlines()
+    assert {"LimitCORE=0", "MemorySwapMax=0"} <= set(lines) and any(line.startswith("MemoryMax=") for line in lines)
+
+
 def test_packages_have_the_version_of_the_programs():
     makefile, changelog = (REPOSITORY / "Makefile").read_text(), (REPOSITORY / "debian/changelog").read_text()
     assert re.match(r"mailcow-certsync \((.*)-\d+\)", changelog)[1] == re.search(r"^VERSION := (.*)$", makefile, re.MULTILINE)[1]

@@ -5,16 +5,21 @@ import pytest
 
 from tests.lab.lab import DEPLOY_STATE
 from tests.lab.mailcow import SSL
-from tests.torture import deployer, powercut, pusher, scenario
+from tests.torture import crowd, deployer, load, powercut, pusher, scenario, table
+from tests.torture.__main__ import PARTS
 from tests.torture.deployer import SESSION, lie, rule
+from tests.torture.outcome import Tally
+
+pytestmark = pytest.mark.flaky(reruns=0)  # a pair that was torn once is torn
 
 
 def bad(outcomes) -> list[str]:
     return [f"{outcome.point}: {'; '.join(outcome.problems)}" for outcome in outcomes if not outcome.good]
 
 
-def test_wherever_a_deployment_dies_the_next_pass_finishes_it(installed_lab):
-    with deployer.Torture(installed_lab) as torture:
+@pytest.mark.parametrize("which", [scenario.Primary, scenario.SniRenewal], ids=lambda which: which.name)
+def test_wherever_a_deployment_dies_or_fails_the_next_pass_finishes_it(installed_lab, which):
+    with deployer.Torture(installed_lab, which) as torture:
         outcomes = [torture.run(*point) for point in deployer.sample(torture)]
     assert not bad(outcomes)
     assert {outcome.state for outcome in outcomes} == {"old", "new"}
@@ -52,6 +57,24 @@ def test_an_error_that_passes_costs_no_rollback(installed_lab):
         outcome = torture.run("what is installed cannot be read once", [rule(look, "error", errno.EIO)])
         assert outcome.reached and not outcome.problems
         assert "what is installed for primary cannot be read: cert.pem: open: Input/output error" in torture.heard
+
+
+def counted(part: str) -> dict:
+    """A row of this part, of no points."""
+    scenario_name, kind = part.split("/")
+    if scenario_name == "crowd":
+        return crowd.Counts(kind, failure="nobody got through").counts()
+    return load.Counts(kind).counts() if scenario_name == "load" else Tally(scenario_name, kind).counts()
+
+
+def test_the_page_has_every_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "PAGE", tmp_path / "page.md")
+    table.write([{"part": part, "every": 2} | counted(part) for part in PARTS])
+    page = (tmp_path / "page.md").read_text()
+    rows = [row for row in page.splitlines() if row.startswith("| ")]
+    assert sum("one in 2" in row for row in rows) == sum(not part.startswith(("crowd/", "load/")) for part in PARTS)
+    assert sum("failed: nobody got through" in row for row in rows) == len(crowd.KINDS)
+    assert sum(row.startswith(("| imaps |", "| submission |")) for row in rows) == 2 * len(load.KINDS)
 
 
 # What the product does for its safety is taken out: it must be missed.

@@ -70,7 +70,7 @@ PARTS: dict[str, Callable[[Lab, slice], Tally]] = {
     **{f"pusher/{kind}": partial(pushing, kind) for kind in pusher.KINDS},
     **{f"stream/cut-{kind}": partial(cutting, kind) for kind in cuts.KINDS},
     **{f"crowd/{kind}": partial(crowd.run, kind) for kind in crowd.KINDS},
-    "load/renewal": load.run,
+    **{f"load/{kind}": partial(load.run, kind) for kind in load.KINDS},
 }
 # What several labs have each some points of; the other parts are done whole. Of what is timed one lab has the machine to itself.
 SHARED = [name for name, part in PARTS.items() if getattr(part, "func", None) in (deployment, pushing)]
