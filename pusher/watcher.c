@@ -34,6 +34,7 @@ struct watcher {
     sd_event_source *due;    /* until the next pass by the clock */
     int64_t first_change_ms; /* that no pass has seen; 0: none */
     pid_t pass;              /* that is running; 0: none */
+    sd_event_source *child;  /* until it has ended */
     bool again;              /* there is a reason for one more when it has ended */
     unsigned failures;
     char last[80];                               /* how the last pass ended, for the status */
@@ -45,6 +46,7 @@ static void watcher_free(struct watcher *w)
 {
     sd_event_source_unref(w->quiet);
     sd_event_source_unref(w->due);
+    sd_event_source_unref(w->child);
     if (w->watch)
         watch_free(w->watch);
     push_conf_free(&w->conf);
@@ -164,6 +166,13 @@ static int spawn(const struct watcher *w, const char *path, pid_t *out)
     return rc;
 }
 
+static void end_pass(struct watcher *w, int number)
+{
+    kill(w->pass, number);
+    waitid(P_PID, (id_t)w->pass, NULL, WEXITED);
+    w->pass = 0;
+}
+
 static int on_pass_ended(sd_event_source *source, const siginfo_t *info, void *ctx);
 
 static int start_pass(struct watcher *w, struct error *err)
@@ -177,8 +186,11 @@ static int start_pass(struct watcher *w, struct error *err)
         w->pass = 0;
         return error_errno(err, path, "start a pass");
     }
-    rc = sd_event_add_child(w->event, NULL, w->pass, WEXITED, on_pass_ended, w);
-    return rc < 0 ? error_set(err, E_FAILED, "wait for a pass: %s", strerror(-rc)) : 0;
+    rc = sd_event_add_child(w->event, &w->child, w->pass, WEXITED, on_pass_ended, w);
+    if (rc >= 0)
+        return 0;
+    end_pass(w, SIGKILL);
+    return error_set(err, E_FAILED, "wait for a pass: %s", strerror(-rc));
 }
 
 static void set_timer(sd_event_source *timer, int64_t ms)
@@ -228,8 +240,8 @@ static int on_pass_ended(sd_event_source *source, const siginfo_t *info, void *c
     struct watcher *w = ctx;
     char when[TEXT_TIME_SIZE];
     bool exited = info->si_code == CLD_EXITED;
-    (void)source;
     w->pass = 0;
+    w->child = sd_event_source_unref(source);
     if (exited && info->si_status != EX_TEMPFAIL && info->si_status != EX_CONFIG)
         w->failures = 0;
     else
@@ -267,13 +279,11 @@ static int on_time(sd_event_source *source, uint64_t usec, void *ctx)
 
 static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
 {
-    const struct watcher *w = ctx;
+    struct watcher *w = ctx;
     (void)source, (void)info;
     sd_notify(0, "STOPPING=1");
-    if (w->pass) {
-        kill(w->pass, SIGTERM); /* what the mail host does goes on; the next pass asks what became of it */
-        waitid(P_PID, (id_t)w->pass, NULL, WEXITED);
-    }
+    if (w->pass)
+        end_pass(w, SIGTERM); /* what the mail host does goes on; the next pass asks what became of it */
     return sd_event_exit(w->event, 0);
 }
 

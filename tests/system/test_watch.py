@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Iterable
 
 import pytest
 
@@ -27,13 +28,14 @@ PATIENCE = 90  # seconds for a deployment on a busy machine
 class Watch:
     """The service as systemd has it: with a socket for what it says of itself."""
 
-    def __init__(self, lab, *args: str):
+    def __init__(self, lab, *args: str, wrapper: Iterable[str] = ()):
+        """wrapper: a command (strace ...) that runs it."""
         self.lab, self.said = lab, []
         lab.proxy.path(NOTIFY).unlink(missing_ok=True)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.socket.bind(str(lab.proxy.path(NOTIFY)))
         with lab.proxy.path(LOG).open("wb") as log:
-            self.process = lab.proxy.popen([PUSH, "watch", *args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.process = lab.proxy.popen([*wrapper, PUSH, "watch", *args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                            env=lab.environment | {"NOTIFY_SOCKET": NOTIFY})
 
     def __enter__(self) -> Watch:
@@ -72,6 +74,13 @@ class Watch:
 
     def pid(self) -> int:
         return self.process.inner()
+
+    def run_pass(self) -> None:
+        """One that a person asks for; waits for its end."""
+        said = len(self.listen())
+        self.process.send_signal(signal.SIGHUP)
+        self.wait("a pass is running", begin=said)
+        self.idle()
 
 
 @pytest.fixture
@@ -204,6 +213,16 @@ def test_passes_by_the_clock(product):
         assert 18 < time.monotonic() - begin < 60
 
 
+def test_a_pass_that_cannot_be_waited_for_is_tried_again(product):
+    """As when no descriptor is left for it."""
+    product.environment["ASAN_OPTIONS"] = "detect_leaks=0"  # it cannot while it is traced
+    new = product.renew()
+    fault = ["strace", "-D", "-q", "-o", "/dev/null", "-e", "trace=pidfd_open", "-e", "inject=pidfd_open:error=EMFILE:when=1"]
+    with Watch(product, wrapper=fault) as watch:
+        assert "wait for a pass: Too many open files" in watch.log() and "a pass is running" not in watch.status()
+        arrives(product, new)
+
+
 def test_alarms_are_left_to_the_timer(product):
     """Whose unit sends them: told here, they would be held there."""
     product.sshd.authorize()
@@ -241,6 +260,16 @@ def test_idle_it_uses_no_cpu_and_little_memory(product, watch):
     if "asan" not in Path(f"/proc/{pid}/maps").read_text():
         assert memory(pid, "VmRSS") < 10 * 1024 and memory(pid, "Pss", "smaps_rollup") < 10 * 1024
     assert len(os.listdir(f"/proc/{pid}/task")) == 1
+
+
+def test_passes_leave_nothing_open(product, watch):
+    def count() -> int:
+        return len(os.listdir(f"/proc/{watch.pid()}/fd"))
+    watch.run_pass()
+    before = count()
+    for _ in range(3):
+        watch.run_pass()
+    assert count() == before
 
 
 def test_what_is_none_of_its_business_wakes_no_pass(product, watch):
