@@ -141,18 +141,18 @@ static char **environment(void)
 static int spawn(const struct watcher *w, const char *path, pid_t *out)
 {
     const struct arguments *a = w->a;
-    const char *words[8] = {"mailcow-cert-push", "run", "--config", a->config};
-    char *argv[8];
-    size_t n = 4;
-    if (a->verbose)
-        words[n++] = "--verbose";
-    if (a->quiet)
-        words[n++] = "--quiet";
-    if (a->target) {
-        words[n++] = "--target";
-        words[n] = a->target;
-    }
-    memcpy(argv, words, sizeof argv);
+    const char *const words[] = {"mailcow-cert-push",
+                                 "run",
+                                 "--config",
+                                 a->config,
+                                 a->verbose ? "--verbose" : NULL,
+                                 a->quiet ? "--quiet" : NULL,
+                                 a->target ? "--target" : NULL,
+                                 a->target};
+    char *argv[sizeof words / sizeof *words + 1] = {0};
+    for (size_t i = 0, n = 0; i < sizeof words / sizeof *words; i++)
+        if (words[i])
+            memcpy(&argv[n++], &words[i], sizeof *argv);
     posix_spawnattr_t attributes;
     sigset_t none;
     sigemptyset(&none); /* here signals are events, and blocked */

@@ -140,6 +140,16 @@ def test_a_lineage_under_another_number(product, watch):
     arrives(product, new)
 
 
+def test_a_pass_has_the_options_of_its_watcher(product):
+    product.environment["ASAN_OPTIONS"] = "detect_leaks=0"
+    new = product.renew()
+    trace = ["strace", "-D", "-f", "-q", "-s", "200", "-o", "/tmp/trace", "-e", "trace=execve"]
+    with Watch(product, "-q", "-v", "-t", "mailcow", wrapper=trace):
+        arrives(product, new)
+        assert re.search(r'execve\("\S+-worker", \["mailcow-cert-push", "run", "--config", "/etc/mailcow-certsync/push.conf", '
+                         r'"--verbose", "--quiet", "--target", "mailcow"\], ', product.proxy.read("/tmp/trace"))
+
+
 def test_a_source_that_comes_later(product):
     product.proxy.path(LETSENCRYPT).rename(product.proxy.path("/etc/elsewhere"))
     with Watch(product) as watch:
