@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define LOAD_TRIES    20
 #define LOAD_PAUSE_MS 100
 
 #define SETTLE_S       10    /* after a change, a pair that does not match may be completed yet */
@@ -179,17 +178,15 @@ void candidate_settle(const struct lineage_list *l)
         continue;
 }
 
-int candidate_load(const struct lineage *lineage, struct secret *out_bundle, struct cert **out_cert,
-                   struct error *err)
+int candidate_load(const struct lineage *lineage, int64_t deadline_ms, struct secret *out_bundle,
+                   struct cert **out_cert, struct error *err)
 {
-    int rc = 0;
-    for (int i = 0; i < LOAD_TRIES; i++) {
+    int rc = try_load(lineage, out_bundle, out_cert, err);
+    while (rc > 0 && clock_left_ms(deadline_ms)) { /* a renewal may be in its midst */
+        poll(NULL, 0, LOAD_PAUSE_MS);
         secret_wipe(out_bundle);
         rc = try_load(lineage, out_bundle, out_cert, err);
-        if (rc <= 0) /* done, or beyond a reader's help: no permission, too large */
-            break;
-        poll(NULL, 0, LOAD_PAUSE_MS); /* a renewal may be in its midst */
-    }
+    } /* a negative one is beyond a reader's help: no permission, too large */
     if (!rc)
         return 0;
     secret_wipe(out_bundle);

@@ -26,12 +26,16 @@ const struct lineage *candidate_choose(const struct lineage_list *l, const struc
  */
 void candidate_settle(const struct lineage_list *l);
 
+/* How long to wait for pairs that do not match, of all lineages: the mail host waits for the first word. */
+#define CANDIDATE_LOAD_MS 2000
+
 /*
  * Reads certificate and key of a lineage as one consistent pair: certbot moves its symbolic links one after
- * another, so a pair that does not match is read again for a while. out_bundle (at most SECRET_MAX bytes):
- * certificates, then key; out_cert: what was read, which may be younger than lineage->cert.
+ * another, so a pair that does not match is read again until the deadline (of clock_ms()), and once after it.
+ * out_bundle (empty, at most SECRET_MAX bytes): certificates, then key; out_cert: what was read, which may be
+ * younger than lineage->cert.
  */
-int candidate_load(const struct lineage *lineage, struct secret *out_bundle, struct cert **out_cert,
-                   struct error *err);
+int candidate_load(const struct lineage *lineage, int64_t deadline_ms, struct secret *out_bundle,
+                   struct cert **out_cert, struct error *err);
 
 #endif

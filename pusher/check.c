@@ -134,7 +134,7 @@ static void check_lineage(struct doctor *d, const struct lineage *lineage)
     AUTO_CERT struct cert *c = NULL;
     struct error err;
     char when[TEXT_TIME_SIZE];
-    int rc = candidate_load(lineage, &bundle, &c, &err);
+    int rc = candidate_load(lineage, clock_ms() + CANDIDATE_LOAD_MS, &bundle, &c, &err);
     if (rc < 0) {
         find(d, WARN, "lineage", nobody, "%s", err.text);
         return;

@@ -29,8 +29,9 @@ struct pass {
     const struct pass_opts *opts;
     struct state state;
     struct client_greeting greeting;
-    struct want_list wants; /* of the greeting, those that are this target's */
-    struct plan *plans;     /* one for each of them */
+    struct want_list wants;   /* of the greeting, those that are this target's */
+    struct plan *plans;       /* one for each of them */
+    int64_t load_deadline_ms; /* for pairs that do not match yet */
     struct wire *wire;
 };
 
@@ -97,10 +98,10 @@ static void use_cert(struct plan *plan, const struct cert *c)
     plan->not_after = cert_info(c)->not_after;
 }
 
-static int load(struct plan *plan, struct error *err)
+static int load(const struct pass *p, struct plan *plan, struct error *err)
 {
     AUTO_CERT struct cert *c = NULL;
-    int rc = candidate_load(plan->lineage, &plan->bundle, &c, err);
+    int rc = candidate_load(plan->lineage, p->load_deadline_ms, &plan->bundle, &c, err);
     if (rc < 0)
         return rc;
     use_cert(plan, c);
@@ -171,7 +172,7 @@ static void choose(struct pass *p, struct plan *plan)
     plan->served = same && !p->opts->force;
     if (plan->served || p->opts->dry_run)
         return;
-    plan->rc = load(plan, &err);
+    plan->rc = load(p, plan, &err);
     if (plan->rc < 0)
         report_plan(p, plan, "unreadable", EVENT_LINEAGE_UNREADABLE, err.text);
 }
@@ -181,6 +182,7 @@ static int choose_all(struct pass *p, struct error *err)
     p->plans = calloc(p->wants.count + 1, sizeof *p->plans);
     if (!p->plans)
         return error_memory(err);
+    p->load_deadline_ms = clock_ms() + CANDIDATE_LOAD_MS;
     for (size_t i = 0; i < p->wants.count; i++) {
         struct plan *plan = &p->plans[i];
         plan->want = &p->wants.list[i];

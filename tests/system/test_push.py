@@ -492,6 +492,23 @@ def test_a_torn_lineage_is_reported_and_not_sent(product):
     assert_deployed(product, new)
 
 
+def test_a_torn_lineage_of_many_wants_keeps_no_other_from_being_pushed(product):
+    """It is not waited for once for each: the mail host would not wait that long."""
+    names = [f"mail.customer{number}.example.net" for number in range(9)]
+    for name in names:
+        product.mailcow.add_sni(name, product.issue(name, age=60), name, restart=name == names[-1])
+    lineage = Lineage(product.proxy.path(LETSENCRYPT), "customers", product.issue(*names, age=30))
+    lineage.write_generation(product.issue(*names))
+    lineage.point("fullchain", 2)
+    new = product.renew()
+    result = product.push()
+    assert result.returncode == FAILED, result
+    assert f"primary: deployed {new.fingerprint}" in result.stdout, result
+    torn = re.findall(r"^mailcow-cert-push: mailcow: (\S+): unreadable .*none of its certificates$", result.stderr, re.MULTILINE)
+    assert sorted(torn) == names
+    assert_deployed(product, new)
+
+
 @pytest.mark.parametrize("first", ["fullchain", "privkey"])
 def test_a_torn_read_that_heals_is_pushed(product, first):
     new = product.issue()

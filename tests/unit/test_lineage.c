@@ -417,7 +417,7 @@ static int load(const struct lineage *l, struct secret *bundle, struct cert **ou
 {
     secret_init(bundle, SECRET_MAX);
     *err = (struct error){0};
-    return candidate_load(l, bundle, out, err);
+    return candidate_load(l, clock_ms() + CANDIDATE_LOAD_MS, bundle, out, err);
 }
 
 static void loads_certificates_and_key(void **state)
@@ -476,6 +476,26 @@ static void reports_a_torn_pair_after_two_seconds(void **state)
     assert_int_equal(bundle.len, 0);
     assert_has(err.text, "lineage npm/npm-5 (");
     assert_has(err.text, "/live/npm-5/privkey.pem): the private key belongs to none of its certificates");
+}
+
+/* Who waited for another one waits no longer for it. */
+static void reads_a_torn_pair_once_after_the_deadline(void **state)
+{
+    const struct directory *d = *state;
+    AUTO_SCAN struct scan s = {0};
+    AUTO_SECRET struct secret bundle = SECRET(SECRET_MAX);
+    AUTO_CERT struct cert *c = NULL;
+    struct error err;
+    make_live(d);
+    scan_folder(&s, d, "live");
+    int64_t start = clock_ms();
+    assert_int_equal(candidate_load(&s.list.list[0], start, &bundle, &c, &err), 0);
+    cert_freep(&c);
+    secret_wipe(&bundle);
+    c = NULL;
+    tear(d);
+    assert_int_equal(candidate_load(&s.list.list[0], start, &bundle, &c, &err), E_FAILED);
+    assert_true(clock_ms() - start < 1500);
 }
 
 static void waits_for_a_renewal_to_be_whole(void **state)
@@ -580,6 +600,7 @@ int main(void)
         WITH_DIRECTORY(loads_certificates_and_key),
         WITH_DIRECTORY(loads_a_certificate_without_a_last_line_end),
         WITH_DIRECTORY(reports_a_torn_pair_after_two_seconds),
+        WITH_DIRECTORY(reads_a_torn_pair_once_after_the_deadline),
         WITH_DIRECTORY(waits_for_a_renewal_to_be_whole),
         WITH_DIRECTORY(settles_before_a_session),
         WITH_DIRECTORY(does_not_wait_for_what_will_not_change),
