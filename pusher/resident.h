@@ -12,9 +12,9 @@
 #define RESIDENT_RETRY_S  15    /* after the first such failure */
 
 /*
- * Milliseconds from the end of a pass to the next one. failures: how many passes in a row have failed in
- * a way that may pass, or be mended elsewhere; 0 after any other; every: seconds between passes otherwise;
- * random: any number, of which the result depends by a tenth.
+ * Milliseconds from the end of a pass to the next one. failures: how many passes in a row have failed since
+ * the last change; every: seconds between passes otherwise; random: any number, of which the result depends
+ * by a tenth.
  */
 int64_t resident_delay_ms(unsigned failures, int64_t every, uint32_t random);
 

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/wait.h>
-#include <sysexits.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
@@ -219,6 +218,8 @@ static int pass(struct watcher *w)
         return 0;
     }
     w->again = false;
+    if (w->first_change_ms)
+        w->failures = 0;
     w->first_change_ms = 0;
     sd_event_source_set_enabled(w->quiet, SD_EVENT_OFF);
     arm(w);
@@ -242,11 +243,8 @@ static int on_pass_ended(sd_event_source *source, const siginfo_t *info, void *c
     bool exited = info->si_code == CLD_EXITED;
     w->pass = 0;
     w->child = sd_event_source_unref(source);
-    if (exited && info->si_status != EX_TEMPFAIL && info->si_status != EX_CONFIG)
-        w->failures = 0;
-    else
-        w->failures++;
-    if (exited && !info->si_status)
+    w->failures = exited && !info->si_status ? 0 : w->failures + 1;
+    if (!w->failures)
         snprintf(w->last, sizeof w->last, "all was served at %s", text_time(when, time(NULL)));
     else
         snprintf(w->last, sizeof w->last, "the pass at %s failed (%s %d)", text_time(when, time(NULL)),

@@ -15,8 +15,9 @@ from typing import Iterable
 import pytest
 
 from tests.lab.host import wait_for
-from tests.lab.lab import LETSENCRYPT, PUSH, PUSH_CONF
+from tests.lab.lab import HOSTNAME, KEY, KNOWN_HOSTS, LETSENCRYPT, PUSH, PUSH_CONF, PUSH_STATE
 from tests.lab.pki import Lineage
+from tests.lab.sshd import USER
 from tests.system.checks import CONFIG, USAGE, assert_deployed, recorded
 
 LIVE = f"{LETSENCRYPT}/live"
@@ -210,6 +211,25 @@ def test_a_pass_that_failed_for_now_is_tried_again_soon(product, watch):
     watch.wait(r"failed \(exit code 75\)")
     product.sshd.start()
     arrives(product, new)
+
+
+def test_what_fails_for_good_keeps_nothing_else_from_being_tried_again_soon(product):
+    """However often it has failed: a renewal is tried as if it were the first."""
+    product.mailcow.add_sni("other.example.edu", product.issue("other.example.edu", age=60), "other.example.edu", restart=False)
+    with product.link(refuse=1) as link:
+        product.write_known_hosts(HOSTNAME, f"[127.0.0.1]:{link.port}")
+        through = {"host": "127.0.0.1", "port": str(link.port), "user": USER, "key": KEY, "known_hosts": KNOWN_HOSTS}
+        product.write_push_conf({"target mailcow": {"wants": "other.example.edu"}, "target later": through | {"wants": "primary"}})
+        with Watch(product) as watch:
+            for _ in range(3):
+                watch.wait(r"failed \(exit code 1\)", 60, begin=0)
+                watch.said.clear()
+            new = product.renew()
+            watch.wait(r"failed \(exit code 1\)", begin=0)
+            link.set(refuse=0)
+            state = product.proxy.path(f"{PUSH_STATE}/later.json")
+            wait_for(lambda: state.exists() and new.fingerprint in state.read_text(), "the renewal to arrive", 40)
+    assert_deployed(product, new)
 
 
 def test_passes_by_the_clock(product):
