@@ -67,9 +67,12 @@ static int run(const struct arguments *a, struct state *states, struct report *r
     int rc = arguments_configure(a, &conf, err);
     if (rc < 0)
         return rc;
-    AUTO_CLOSE int state_fd = state_open(conf.state, a->command == COMMAND_RUN, err);
+    AUTO_CLOSE int state_fd = state_open(conf.state, err);
     if (state_fd < 0)
         return state_fd;
+    rc = a->command == COMMAND_RUN ? state_lock(state_fd, 0, err) : 0;
+    if (rc < 0)
+        return rc; /* the worker waits */
     for (size_t i = 0; i < conf.target_count; i++) {
         rc = state_read(state_fd, conf.targets[i].name, &states[i], &why);
         if (rc && a->command == COMMAND_STATUS)

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define STATE_MAX (8 * 1024 * 1024)
-#define LOCK_MS   120000
 
 static void free_signatures(struct state *s)
 {
@@ -29,18 +28,16 @@ void state_free(struct state *s)
     *s = (struct state){0};
 }
 
-/* The lock is on the folder itself and goes with its descriptor. */
-int state_open(const char *path, bool lock, struct error *err)
+int state_open(const char *path, struct error *err)
 {
-    AUTO_CLOSE int fd = file_open_dir(AT_FDCWD, path, true, 0700, err);
-    if (fd < 0)
-        return err->code;
-    int rc = lock ? file_lock(fd, clock_ms() + LOCK_MS, "another pass is running", err) : 0;
-    if (rc < 0)
-        return rc;
-    int out = fd;
-    fd = -1;
-    return out;
+    int fd = file_open_dir(AT_FDCWD, path, true, 0700, err);
+    return fd < 0 ? err->code : fd;
+}
+
+/* On the folder itself. */
+int state_lock(int fd, int64_t wait_ms, struct error *err)
+{
+    return file_lock(fd, clock_ms() + wait_ms, "another pass is running", err);
 }
 
 /* ---- reading ---- */

@@ -31,9 +31,12 @@ struct state {
 void state_free(struct state *s);
 #define AUTO_STATE CLEANUP(state_free)
 
-/* Opens the state folder (making it) and with lock waits for other passes to end. A descriptor, or a negative
- * code with err. */
-int state_open(const char *path, bool lock, struct error *err);
+/* Opens the state folder (making it). A descriptor, or a negative code with err. */
+int state_open(const char *path, struct error *err);
+
+/* Keeps other passes out until the descriptor of the folder is closed. E_TEMPORARY: one runs, and has not
+ * ended within so many milliseconds. */
+int state_lock(int fd, int64_t wait_ms, struct error *err);
 
 /* A missing file is an empty state; a damaged one too, with the reason in err and STATE_DAMAGED. */
 enum {

@@ -12,7 +12,8 @@
 
 #include <string.h>
 
-#define ROUNDS 3
+#define ROUNDS       3
+#define WAIT_MINUTES 20 /* mailcow-cert-push.service has an hour */
 
 /* What is being renewed at this moment is waited for. */
 static int scan_settled(const struct push_conf *conf, struct lineage_list *out, struct report *report)
@@ -84,15 +85,31 @@ static int push_all(const struct arguments *a, const struct push_conf *conf, int
     return worst ? worst : rc;
 }
 
+/* The other one may have to wait for several mail hosts. */
+static int wait_for_turn(int state_fd, struct report *report, struct error *err)
+{
+    int rc = state_lock(state_fd, 0, err);
+    if (rc != E_TEMPORARY)
+        return rc;
+    report_step(report, "waiting: %s; this one begins when it has ended", err->text);
+    rc = state_lock(state_fd, WAIT_MINUTES * 60000, err);
+    if (rc != E_TEMPORARY)
+        return rc;
+    return error_set(err, rc, "another pass has not ended within %d minutes", WAIT_MINUTES);
+}
+
 static int push(const struct arguments *a, struct report *report, struct error *err)
 {
     AUTO_PUSH_CONF struct push_conf conf = {0};
     int rc = arguments_configure(a, &conf, err);
     if (rc < 0)
         return rc;
-    AUTO_CLOSE int state_fd = state_open(conf.state, true, err);
+    AUTO_CLOSE int state_fd = state_open(conf.state, err);
     if (state_fd < 0)
         return state_fd;
+    rc = wait_for_turn(state_fd, report, err);
+    if (rc < 0)
+        return rc;
     /* systemd starts no second pass while one runs: what was renewed meanwhile is this one's. */
     struct arguments again = *a;
     bool changed = true;

@@ -1,7 +1,7 @@
 /*
- * Sets the wall clock of a process: an LD_PRELOAD that adds the seconds in the file $CLOCK_SHIM, a native
- * 64-bit number. The file is mapped, so whoever writes it sets the clock of a process that runs. The
- * monotonic clock and the times of files stay right.
+ * Sets the clocks of a process: an LD_PRELOAD that adds the seconds in the file $CLOCK_SHIM, two native
+ * 64-bit numbers: to the wall clock and to the monotonic clock. The file is mapped, so whoever writes it sets
+ * the clocks of a process that runs. The times of files and what the kernel waits stay right.
  *
  * libfaketime would open a file at each call, for which the judge's sandbox kills.
  */
@@ -20,7 +20,7 @@ __attribute__((constructor)) static void map(void)
 {
     const char *path = getenv("CLOCK_SHIM");
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    void *page = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *seconds, PROT_READ, MAP_SHARED, fd, 0);
+    void *page = fd < 0 ? MAP_FAILED : mmap(NULL, 2 * sizeof *seconds, PROT_READ, MAP_SHARED, fd, 0);
     if (page == MAP_FAILED)
         abort();
     close(fd);
@@ -34,7 +34,9 @@ int clock_gettime(clockid_t id, struct timespec *ts)
         real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int rc = real(id, ts);
     if (rc == 0 && seconds && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
-        ts->tv_sec += *seconds;
+        ts->tv_sec += seconds[0];
+    if (rc == 0 && seconds && id == CLOCK_MONOTONIC)
+        ts->tv_sec += seconds[1];
     return rc;
 }
 

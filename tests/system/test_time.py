@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import DEPLOY_STATE, PUSH
+from tests.lab.lab import DEPLOY_STATE, PUSH, PUSH_STATE
 from tests.system.checks import (DONE, FAILED, TEMPORARY, Untouched, assert_deployed, assert_works_again, deploy_record, end,
                                  generations, push_state, read_until, recorded, start_push, steps, updating)
 
@@ -30,7 +30,7 @@ def product(product, shim):
     """The product, and hosts on which clocks can be set."""
     for host in (product.proxy, product.mail):
         host.write(LIBRARY, shim, 0o755)
-        host.write(CLOCK, bytes(8))
+        host.write(CLOCK, bytes(16))
     return product
 
 
@@ -38,6 +38,13 @@ def set_clock(host, days: float) -> None:
     """Of the processes that run with wrong_clock there, by so much off the machine's."""
     with host.path(CLOCK).open("r+b") as file:
         file.write(struct.pack("=q", int(days * DAY)))
+
+
+def let_pass(host, seconds: int) -> None:
+    """By the clock that only goes ahead."""
+    with host.path(CLOCK).open("r+b") as file:
+        file.seek(8)
+        file.write(struct.pack("=q", seconds))
 
 
 WRONG_CLOCK = ["env", f"LD_PRELOAD={LIBRARY}", f"CLOCK_SHIM={CLOCK}", "ASAN_OPTIONS=verify_asan_link_order=0"]
@@ -53,6 +60,19 @@ def push(lab, days: float, *args: str) -> subprocess.CompletedProcess:
     """A pusher with a clock that is so much ahead."""
     set_clock(lab.proxy, days)
     return lab.proxy.run([*WRONG_CLOCK, PUSH, *args], check=False)
+
+
+@contextlib.contextmanager
+def passing(lab):
+    """As if another pass were under way."""
+    folder = lab.proxy.path(PUSH_STATE)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextlib.contextmanager
@@ -211,3 +231,34 @@ def test_a_contact_in_the_future_does_not_count(product):
     assert push_state(product)["contact"] < ahead
     assert "connected" not in steps(product.push("--json"))
     assert "connected" in steps(push(product, 2, "--json")), "verify_every is over by this clock"
+
+
+# ---- passes that take long
+
+
+def start_waiting(lab):
+    """A push that another pass keeps waiting, and that says so."""
+    process = lab.proxy.popen([*WRONG_CLOCK, PUSH, "-v"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True)
+    assert "another pass is running" in read_until(process, "waiting")
+    return process
+
+
+def test_a_pass_waits_for_another_one_as_long_as_that_may_take(product):
+    new = product.renew()
+    with passing(product):
+        process = start_waiting(product)
+        for minutes in (5, 10, 15, 19):
+            let_pass(product.proxy, minutes * 60)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.5)  # it looks every 50 ms
+    assert end(process).returncode == DONE
+    assert_deployed(product, new)
+
+
+def test_a_pass_that_never_ends_is_told(product):
+    with passing(product):
+        process = start_waiting(product)
+        let_pass(product.proxy, 21 * 60)
+        result = end(process)
+    assert result.returncode == TEMPORARY and "another pass has not ended within 20 minutes" in result.stderr, result

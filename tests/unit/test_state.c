@@ -408,12 +408,12 @@ static void makes_its_folder(void **state)
     const struct directory *d = *state;
     struct error err = {0};
     struct stat st;
-    int fd = state_open(path_in(d, "state"), true, &err);
+    int fd = state_open(path_in(d, "state"), &err);
     assert_true(fd >= 0);
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(st.st_mode, S_IFDIR | 0700);
     close(fd);
-    assert_true(state_open(path_in(d, "none/state"), true, &err) < 0);
+    assert_true(state_open(path_in(d, "none/state"), &err) < 0);
     assert_has(err.text, "/none/state: open the directory: No such file or directory");
 }
 
@@ -425,14 +425,15 @@ static void lets_one_pass_in_at_a_time(void **state)
     struct pollfd entered = {.events = POLLIN};
     assert_int_equal(pipe(fds), 0);
     entered.fd = fds[0];
-    int fd = state_open(d->path, true, &err);
-    assert_true(fd >= 0);
+    int fd = state_open(d->path, &err);
+    assert_int_equal(state_lock(fd, 0, &err), 0);
     pid_t pid = fork();
     if (!pid) {
         close(fd); /* the lock is the parent's as long as the parent has it open */
         alarm(20);
-        int mine = state_open(d->path, true, &err);
-        _exit(mine < 0 || write(fds[1], "x", 1) != 1);
+        int mine = state_open(d->path, &err);
+        _exit(state_lock(mine, 0, &err) != E_TEMPORARY || state_lock(mine, 15000, &err) < 0 ||
+              write(fds[1], "x", 1) != 1);
     }
     assert_int_equal(poll(&entered, 1, 200), 0);
     close(fd);
