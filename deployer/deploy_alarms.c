@@ -37,7 +37,10 @@ int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome
         alarm_judge_pass(book, conf, "", p->want->id, result_of(&p->outcome), p->outcome.detail);
     }
     alarm_book_settle(book);
+    rc = keep ? alarm_book_write(book, store_folder(host->store), err) : 0;
+    if (rc < 0)
+        return error_wrap(err, "none is told, since the state cannot be written");
     *out = book;
     book = NULL;
-    return keep ? alarm_book_write(*out, store_folder(host->store), err) : 0;
+    return 0;
 }

@@ -9,7 +9,7 @@
 #include "deployer/deploy.h"
 
 /* The book as it is after this pass, the caller's to free. keep: written to the state folder (alarm_is_kept);
- * there is a book, too, when that fails. */
+ * there is none when that fails: what is not on record would be told as new by every pass. */
 int deploy_alarms_judge(const struct mailhost *host, const struct deploy_outcome *outcome, bool keep,
                         struct alarm_book **out, struct error *err);
 

@@ -42,21 +42,28 @@ static enum event event_of_result(const char *result)
     return strcmp(result, "rolled-back") == 0 ? EVENT_ROLLED_BACK : EVENT_NOT_SERVED;
 }
 
+/* The code is the whole's: what failed may be another want, or the alarms. */
+static bool has_failed(int code, const char *result)
+{
+    return client_result(code) < 0 && strcmp(result, "deployed") != 0 && strcmp(result, "unchanged") != 0;
+}
+
 static void on_want(struct answer *a, int code, const char *text)
 {
     struct client_want want;
     if (!client_parse_want(text, &want))
         return;
     const struct report_field fields[] = {{"GENERATION", want.generation}, {0}};
+    bool failed = has_failed(code, want.result);
     report_result(a->report, &(struct report_result){
-                                 .event = client_result(code) < 0 ? event_of_result(want.result) : EVENT_NONE,
+                                 .event = failed ? event_of_result(want.result) : EVENT_NONE,
                                  .fields = fields,
                                  .want = want.id,
                                  .result = want.result,
                                  .fingerprint = want.fingerprint,
                                  .not_after = want.not_after,
                                  .detail = want.detail,
-                                 .failed = client_result(code) < 0,
+                                 .failed = failed,
                              });
 }
 

@@ -92,6 +92,18 @@ static int report_worse(const struct pass_alarms_opts *o, int worst, int rc, con
     return error_worse(worst, rc);
 }
 
+/* What is not on record would be told as new by every pass, or never come to its count: then none is told,
+ * and whoever tells people has a pass that failed without an alarm. */
+static int tell(const struct alarm_book *book, const struct pass_alarms_opts *o, struct error *err)
+{
+    int rc = alarm_is_kept() ? alarm_book_write(book, o->state_fd, err) : 0;
+    if (rc < 0)
+        return error_wrap(err, "none is told, since the state cannot be written");
+    for (size_t i = 0; i < alarm_book_count(book); i++)
+        alarm_tell(alarm_book_at(book, i), o->report);
+    return 0;
+}
+
 static int judge_all(struct alarm_book *book, const struct pass_alarms_opts *o)
 {
     struct error err;
@@ -101,10 +113,7 @@ static int judge_all(struct alarm_book *book, const struct pass_alarms_opts *o)
     for (size_t i = 0; i < o->conf->target_count; i++)
         worst = report_worse(o, worst, judge_target(book, o, i, &err), &err);
     bool stands = alarm_book_settle(book);
-    for (size_t i = 0; i < alarm_book_count(book); i++)
-        alarm_tell(alarm_book_at(book, i), o->report);
-    if (alarm_is_kept())
-        worst = report_worse(o, worst, alarm_book_write(book, o->state_fd, &err), &err);
+    worst = report_worse(o, worst, tell(book, o, &err), &err);
     return error_worse(worst, stands ? E_FAILED : 0);
 }
 

@@ -24,7 +24,7 @@ struct pass_alarms_opts {
     struct report *report;
 };
 
-/* Judges, tells and writes the book. 0, or a failure: one stands. */
+/* Judges, writes the book and tells; what could not be written is not told. 0, or a failure: one stands. */
 int pass_alarms(const struct pass_alarms_opts *opts);
 
 #endif

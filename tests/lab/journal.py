@@ -47,4 +47,4 @@ class Journal:
         return [json.loads(line) for line in self.show(*identifiers, "-o", "json", *matches).splitlines()]
 
     def events(self, name: str = "") -> list[dict[str, str]]:
-        return [record for record in self.records() if record.get("EVENT", "") == name or (not name and "EVENT" in record)]
+        return [record for record in self.records() if "EVENT" in record and name in ("", record["EVENT"])]

@@ -1,6 +1,7 @@
 """Alerts: who is told of what, by a real sendmail's interface and by HTTP; and the alarms that it is about, in the lab."""
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
@@ -70,12 +71,12 @@ class Alert:
     def __init__(self, folder: Path):
         self.folder, self.bin = folder, folder / "bin"
         self.bin.mkdir()
-        (folder / "state").mkdir()
+        (folder / "told").mkdir()
         self.write("journalctl", f'case "$*" in --sync) exit 0;; esac\nexec {needs("journalctl")} --file={folder}/run.journal "$@"')
         self.write("sendmail", f'env >{folder}/environment; tr "\\0" " " </proc/$$/cmdline >{folder}/argv; exec cat >{folder}/mail')
         self.write("curl", f'tr "\\0" " " </proc/$$/cmdline >{folder}/curl; env >{folder}/environment; exec {needs("curl")} "$@"')
         self.environment = {"PATH": f"{self.bin}:/usr/sbin:/usr/bin:/sbin:/bin", "MONITOR_INVOCATION_ID": RUN, "ALERT_HOST": "proxy",
-                            "STATE_DIRECTORY": str(folder / "state"), "ALERT_SENDMAIL": f"{self.bin}/sendmail", "LANG": "C.UTF-8"}
+                            "RUNTIME_DIRECTORY": str(folder / "told"), "ALERT_SENDMAIL": f"{self.bin}/sendmail", "LANG": "C.UTF-8"}
 
     def write(self, name: str, script: str) -> None:
         (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -172,8 +173,15 @@ def test_a_failure_that_could_not_judge_is_told_once_a_day(alert):
     assert "push.conf:2: unknown key" in alert.mail().get_content()
     assert alert.send(**to).returncode == 0 and not alert.mail()
     yesterday = time.time() - 86400 - 60
-    os.utime(alert.folder / "state" / UNIT, (yesterday, yesterday))
+    os.utime(alert.folder / "told" / UNIT, (yesterday, yesterday))
     assert alert.send("signal", **to).returncode == 0 and "failed (signal" in alert.mail()["Subject"]
+
+
+def test_a_failure_is_told_also_where_that_cannot_be_noted(alert):
+    alert.journal({"MESSAGE": "alarms.json: No space left on device"})
+    for _ in range(2):
+        assert alert.send(ALERT_MAIL_TO="a@example.net", RUNTIME_DIRECTORY="/dev/null").returncode == 0
+        assert "No space left" in alert.mail().get_content()
 
 
 # ---- how
@@ -260,6 +268,17 @@ def told(journal: Journal) -> list[tuple[str, str]]:
     return [(record["EVENT"], record["ALARM"]) for record in journal.events() if "ALARM" in record]
 
 
+@contextlib.contextmanager
+def full(host, folder: str):
+    """Its file system has no room: real, and of its own."""
+    host.run(["sh", "-c", f"cp -a {folder} {folder}.kept && mount -t tmpfs -o mode=700,size=64k tmpfs {folder} && "
+                          f"cp -a {folder}.kept/. {folder} && ! cat /dev/zero >{folder}/filler 2>&1"])
+    try:
+        yield
+    finally:
+        host.run(["sh", "-c", f"umount -l {folder}; rm -rf {folder}.kept"])
+
+
 def reconcile(journals) -> int:  # noqa: F811
     return journals.lab.mail.run(Journal.wrap(DEPLOY), check=False, timeout=120, env=KEEP).returncode
 
@@ -282,6 +301,34 @@ def test_a_silent_proxy_is_noticed_and_welcomed_back(journals):  # noqa: F811
     assert told(journals.mail)[2:] == [("alarm-again", "contact"), ("alarm-over", "contact")]
     shown = journals.mail.show("-x", "EVENT=alarm")
     assert "Subject: ALARM: contact" in shown and "list-timers mailcow-cert-push.timer" in shown
+
+
+def test_a_deployer_that_cannot_record_an_alarm_tells_none(journals):  # noqa: F811
+    """The alert has a pass that failed without one, and tells of that; else it would be mailed as new by every pass."""
+    lab = journals.lab
+    assert journals.push() == DONE and reconcile(journals) == DONE
+    lab.stop_deployer()
+    with full(lab.mail, DEPLOY_STATE):
+        journals.restart()
+        three_days_ago = time.time() - 3 * 86400
+        os.utime(lab.mail.path(f"{DEPLOY_STATE}/contact"), (three_days_ago, three_days_ago))
+        assert {reconcile(journals) for _ in range(4)} <= {FAILED, TEMPORARY}
+        assert told(journals.mail) == []
+        assert "alarms.json" in journals.mail.show() and "No space left on device" in journals.mail.show()
+        lab.stop_deployer()
+
+
+def test_a_pusher_that_cannot_record_an_alarm_tells_none(journals):  # noqa: F811
+    lab = journals.lab
+    assert journals.push() == DONE
+    unreachable(lab)
+    with full(lab.proxy, PUSH_STATE):
+        assert {journals.push() for _ in range(4)} == {TEMPORARY}
+        assert told(journals.proxy) == []
+        assert "alarms: none is told, since the state cannot be written: .alarms.json.tmp" in journals.proxy.show()
+    for _ in range(3):
+        assert journals.push() == TEMPORARY
+    assert told(journals.proxy) == [("alarm-held", "failing")] * 2 + [("alarm", "failing")]
 
 
 @pytest.fixture

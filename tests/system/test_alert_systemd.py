@@ -27,7 +27,7 @@ class Outbox:
 
     def __init__(self, host: Booted):
         self.host = host
-        host.run(["rm", "-rf", MAILS, "/var/lib/mailcow-cert-alert"])
+        host.run(["rm", "-rf", MAILS, "/run/mailcow-cert-alert"])
         host.run(["mkdir", "-p", MAILS])
         host.write(SENDMAIL, f'#!/bin/sh\nwhile [ -e {MAILS}/hold ]; do sleep 0.1; done\n'
                              f'cat >{MAILS}/new && mv {MAILS}/new "{MAILS}/$(date +%s%N)"\n', 0o755)

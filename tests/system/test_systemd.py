@@ -30,7 +30,7 @@ RECONCILE_TIMER, RECONCILE_SERVICE = "mailcow-cert-reconcile.timer", "mailcow-ce
 RECOVER_SERVICE = "mailcow-cert-recover.service"
 SSHD_DROP_IN = "/etc/ssh/sshd_config.d/mailcow-certsync.conf"
 COMMON = "mailcow-certsync-common"
-ALERT_STATE, TEXTFILE = "/var/lib/mailcow-cert-alert", "/var/lib/prometheus/node-exporter"
+ALERT_STATE, TEXTFILE = "/run/mailcow-cert-alert", "/var/lib/prometheus/node-exporter"
 # The schedule is the test's, so that nobody waits for an hour; nothing else of the units is.
 AT_ONCE = "[Timer]\nRandomizedDelaySec=0\nAccuracySec=1s\n"
 EVERY_SECOND = f"{AT_ONCE}OnCalendar=\nOnCalendar=*:*:*\n"

@@ -256,9 +256,25 @@ static void a_contact_in_the_future_is_one_of_now(void **state)
     assert_string_equal(after.wants[0].lineage, "npm/npm-5");
 }
 
+/* Else each pass would tell it as new, or never come to the third in a row. */
+static void what_cannot_be_recorded_is_not_told(void **state)
+{
+    AUTO_PASS struct pass p = {.d = *state};
+    make_folder(p.d, "live");
+    make_folder(p.d, ".alarms.json.tmp");
+    p.rc = E_CONFIG;
+    assert_int_equal(judge(&p), E_FAILED);
+    assert_has(p.said, "alarms: none is told, since the state cannot be written: .alarms.json.tmp: create: ");
+    assert_lacks(p.said, "alarm failing");
+    assert_int_equal(unlinkat(p.d->fd, ".alarms.json.tmp", AT_REMOVEDIR), 0);
+    assert_int_equal(judge(&p), E_FAILED);
+    assert_has(p.said, "alarm failing: 1 pass in a row failed");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        WITH_DIRECTORY(what_cannot_be_recorded_is_not_told),
         WITH_DIRECTORY(what_was_judged_and_is_mended_is_over),
         WITH_DIRECTORY(a_state_that_cannot_be_read_ends_no_alarm),
         WITH_DIRECTORY(nothing_stands_but_the_state_cannot_be_read),
