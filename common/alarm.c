@@ -262,11 +262,17 @@ void alarm_judge_expiry(struct alarm_book *b, const struct alarm_conf *conf, con
     char when[TEXT_TIME_SIZE], span[32];
     int64_t lifetime = (int64_t)served->not_after - served->not_before,
             left = (int64_t)served->not_after - b->now;
-    if (!served->not_before || !served->not_after || lifetime <= 0 || !conf->expiry ||
-        left > lifetime / 100 * conf->expiry)
+    bool has_expired = served->not_after && left <= 0;
+    if (!conf->expiry)
+        return;
+    if (!served->not_after || (!served->not_before && !has_expired)) {
+        alarm_keep(b, ALARM_EXPIRY, served->target, served->want, 0);
+        return;
+    }
+    if (!has_expired && (lifetime <= 0 || left > lifetime / 100 * conf->expiry))
         return;
     text_time(when, served->not_after);
-    if (left <= 0)
+    if (has_expired)
         stand(b, ALARM_EXPIRY, served->target, served->want, 1,
               "the certificate that is served has EXPIRED, at %s: mail clients and servers refuse it", when);
     else

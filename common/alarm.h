@@ -88,7 +88,8 @@ struct alarm_cert {
     const char *target, *want;
     time_t not_before, not_after;
 };
-/* What is served. A validity of 0 is none. */
+/* What is served, as far as is known. A time of 0 is not: what stands is kept then, and only what has expired
+ * is judged without not_before. */
 void alarm_judge_expiry(struct alarm_book *b, const struct alarm_conf *conf, const struct alarm_cert *served);
 /* A renewal that a lineage has. */
 void alarm_judge_unserved(struct alarm_book *b, const struct alarm_conf *conf,

@@ -10,8 +10,7 @@ void push_alarms_judge(struct alarm_book *b, const struct push_conf *conf, const
                                           .want = want->id,
                                           .not_before = want->not_before,
                                           .not_after = want->not_after};
-        if (want->fingerprint[0])
-            alarm_judge_expiry(b, &conf->alarm, &served);
+        alarm_judge_expiry(b, &conf->alarm, &served);
     }
 }
 

@@ -350,6 +350,17 @@ def test_a_certificate_that_is_about_to_end_fails_the_pass(kept):
     assert "alarm-over expiry" in kept.deploy(check=True).stdout
 
 
+def test_a_certificate_that_has_ended_is_told_where_nothing_is_renewed(kept):
+    """The pusher has nothing to send, and so nothing that it could say to be served."""
+    kept.mailcow.reset(kept.renew(kept.issue(age=91)))
+    kept.mailcow.reload()
+    result = kept.push()
+    assert "primary: alarm expiry: the certificate that is served has EXPIRED" in result.stderr, result
+    assert "alarm-held expiry" in kept.push().stderr
+    kept.renew()
+    assert "alarm-over expiry" in kept.push(check=True).stdout
+
+
 def test_a_deployment_that_fails_is_told_at_once(product):
     product.write_deploy_conf({"verify": {"timeout": "5s", "endpoints": "imaps://127.0.0.1:1"}})
     product.start_deployer()

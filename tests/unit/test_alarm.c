@@ -142,14 +142,40 @@ static void the_end_of_a_certificate_is_near_by_its_own_lifetime(void **state)
     assert_int_equal(expiry(d, 90, -1), ALARM_RAISED);
 }
 
+/* Also when it is not known for how long it was good. */
 static void says_that_it_has_expired(void **state)
 {
     struct directory *d = *state;
+    for (time_t not_before = 0; not_before <= 1; not_before++) {
+        struct alarm_book *book = read_book(d, NOW);
+        const struct alarm_cert served = {
+            .target = "", .want = "primary", .not_before = not_before, .not_after = NOW};
+        alarm_judge_expiry(book, &conf, &served);
+        assert_int_equal(alarm_book_count(book), 1);
+        assert_has(alarm_book_at(book, 0)->detail, "EXPIRED");
+        alarm_book_free(book);
+    }
+}
+
+static enum alarm_state expiry_in_a_pass(const struct directory *d, const struct alarm_cert *served)
+{
     struct alarm_book *book = read_book(d, NOW);
-    const struct alarm_cert served = {.target = "", .want = "primary", .not_before = 1, .not_after = NOW};
-    alarm_judge_expiry(book, &conf, &served);
-    assert_has(alarm_book_at(book, 0)->detail, "EXPIRED");
-    alarm_book_free(book);
+    alarm_judge_expiry(book, &conf, served);
+    return end(book, d);
+}
+
+static void what_is_not_known_to_last_is_neither_raised_nor_over(void **state)
+{
+    struct directory *d = *state;
+    const struct alarm_cert nothing = {.target = "", .want = "primary"},
+                            later = {.target = "", .want = "primary", .not_after = NOW + DAY},
+                            ending = {
+                                .target = "", .want = "primary", .not_before = 1, .not_after = NOW + DAY};
+    assert_int_equal(expiry_in_a_pass(d, &nothing), ALARM_STATES);
+    assert_int_equal(expiry_in_a_pass(d, &later), ALARM_STATES);
+    assert_int_equal(expiry_in_a_pass(d, &ending), ALARM_RAISED);
+    assert_int_equal(expiry_in_a_pass(d, &nothing), ALARM_HELD);
+    assert_int_equal(expiry_in_a_pass(d, &later), ALARM_HELD);
 }
 
 static enum alarm_state unserved(const struct directory *d, double age, bool is_served)
@@ -265,6 +291,7 @@ int main(void)
         WITH_DIRECTORY(what_does_not_is_told_at_once),
         WITH_DIRECTORY(the_end_of_a_certificate_is_near_by_its_own_lifetime),
         WITH_DIRECTORY(says_that_it_has_expired),
+        WITH_DIRECTORY(what_is_not_known_to_last_is_neither_raised_nor_over),
         WITH_DIRECTORY(a_renewal_has_a_share_of_its_lifetime_to_be_served),
         WITH_DIRECTORY(each_threshold_can_be_never),
         WITH_DIRECTORY(what_nobody_judges_is_over),

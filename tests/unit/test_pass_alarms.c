@@ -142,6 +142,26 @@ static void nothing_stands_but_the_state_cannot_be_read(void **state)
     assert_has(p.said, "mailcow.json: not a regular file");
 }
 
+/* As at the first contact after its end, and after a push that was cut. */
+static void an_expiry_is_not_over_since_it_cannot_be_said_to_be_served(void **state)
+{
+    AUTO_PASS struct pass p = {.d = *state};
+    begin(&p);
+    struct state_want unserved = served_for(85, 5);
+    unserved.fingerprint[0] = '\0';
+    write_state(&p, time(NULL), &unserved);
+    assert_int_equal(judge(&p), E_FAILED);
+    assert_has(entry(&p, "expiry"), "\"times\": 1");
+    unserved.not_after = time(NULL) - HOUR;
+    write_state(&p, time(NULL), &unserved);
+    assert_int_equal(judge(&p), E_FAILED);
+    assert_has(entry(&p, "expiry"), "has EXPIRED");
+    unserved.not_before = unserved.not_after = 0; /* the mail host cannot say what it has */
+    write_state(&p, time(NULL), &unserved);
+    assert_int_equal(judge(&p), E_FAILED);
+    assert_has(entry(&p, "expiry"), "\"times\": 1");
+}
+
 /* Its own time says when the last contact was. */
 static void a_damaged_state_still_counts_from_the_last_contact(void **state)
 {
@@ -278,6 +298,7 @@ int main(void)
         WITH_DIRECTORY(what_was_judged_and_is_mended_is_over),
         WITH_DIRECTORY(a_state_that_cannot_be_read_ends_no_alarm),
         WITH_DIRECTORY(nothing_stands_but_the_state_cannot_be_read),
+        WITH_DIRECTORY(an_expiry_is_not_over_since_it_cannot_be_said_to_be_served),
         WITH_DIRECTORY(a_damaged_state_still_counts_from_the_last_contact),
         WITH_DIRECTORY(a_renewal_that_cannot_be_read_is_not_taken_for_served),
         WITH_DIRECTORY(nor_is_one_of_which_a_file_is_missing),
