@@ -209,10 +209,26 @@ def test_secrets_are_no_arguments(alert, receiver):
 
 
 def test_a_long_journal_is_short_where_it_has_to_be(alert, receiver):
-    alert.journal(RAISED, *[{"MESSAGE": f"line {i} " + "ü" * 200} for i in range(100)])
-    assert alert.send(ALERT_WEBHOOK=receiver.url).returncode == 0
+    """As much as 200 KiB: more than curl takes in one line of its configuration, and than common receivers take at all."""
+    alert.journal(RAISED, *[{"MESSAGE": f"line {i} " + "ü" * 200} for i in range(499)], {"MESSAGE": 'long "' + "ü" * 2000})
+    result = alert.send(ALERT_WEBHOOK=receiver.url, ALERT_MAIL_TO="a@example.net")
+    assert result.returncode == 0, result.stderr
     told = json.loads(receiver.posts[0][2])
-    assert "line 99" in told["message"] and len(told["content"]) < 2000
+    assert len(told["message"].encode()) < 4096 and len(told["content"]) < 2000 and f"* {RAISED['MESSAGE']}" in told["content"]
+    assert told["text"] == f"{told['title']}\n{told['message']}"
+    for name in ("message", "content"):
+        numbers = [int(number) for number in re.findall(r"line (\d+) ü", told[name])]
+        assert numbers and numbers == list(range(len(numbers)))
+        left, = re.findall(rf"\n\((\d+) lines more on proxy: journalctl -x _SYSTEMD_INVOCATION_ID={RUN} \+ INVOCATION_ID={RUN}\)$", told[name])
+        assert int(left) == 500 - len(numbers)
+    assert "line 498" in alert.mail().get_content()
+
+
+def test_a_long_line_is_cut(alert, receiver):
+    alert.journal(RAISED, {"MESSAGE": "x" + "ü" * 1000})
+    assert alert.send(ALERT_WEBHOOK=receiver.url).returncode == 0
+    told = json.loads(receiver.posts[0][2])["content"]
+    assert "üüü..." in told and len(told.encode()) < 1300
 
 
 def test_a_receiver_that_is_away_is_tried_again(alert, receiver):
