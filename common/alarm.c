@@ -18,7 +18,6 @@ struct entry {
 
 struct alarm_book {
     time_t now;
-    time_t began; /* when there was a book first */
     struct entry *list;
     size_t count;
     bool lacks_memory;
@@ -115,8 +114,9 @@ static bool parse_book(struct alarm_book *b, const json_t *root)
 {
     const json_t *item;
     size_t i;
-    bool good = (b->began = member_time(root, "began")) != 0;
-    json_array_foreach(json_object_get(root, "alarms"), i, item) good = good && parse_entry(b, item);
+    const json_t *list = json_object_get(root, "alarms");
+    bool good = json_is_array(list);
+    json_array_foreach(list, i, item) good = good && parse_entry(b, item);
     return good;
 }
 
@@ -133,7 +133,6 @@ static int load(struct alarm_book *b, int dirfd, struct error *err)
     if (root && parse_book(b, root))
         return 0;
     b->count = 0;
-    b->began = 0;
     error_set(err, E_FAILED, "%s is damaged: alarms begin anew", BOOK);
     return ALARM_DAMAGED;
 }
@@ -147,8 +146,6 @@ int alarm_book_read(struct alarm_book **out, int dirfd, time_t now, struct error
     int rc = load(b, dirfd, err);
     if (rc < 0)
         return rc;
-    if (!b->began || b->began > now) /* the clock was set back */
-        b->began = now;
     *out = b;
     b = NULL;
     return rc;
@@ -174,12 +171,11 @@ static json_t *new_object(const struct alarm *a)
 
 int alarm_book_write(const struct alarm_book *b, int dirfd, struct error *err)
 {
-    char began[TEXT_TIME_SIZE];
     json_t *list = json_array();
     for (size_t i = 0; i < b->count; i++)
         if (b->list[i].alarm.state != ALARM_OVER)
             json_array_append_new(list, new_object(&b->list[i].alarm));
-    json_auto_t *root = json_pack("{s:s, s:o}", "began", text_time(began, b->began), "alarms", list);
+    json_auto_t *root = json_pack("{s:o}", "alarms", list);
     AUTO_FREE char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     if (!text || b->lacks_memory)
         return error_memory(err);
@@ -216,9 +212,8 @@ static enum alarm_state advance(struct alarm *a, unsigned after, time_t now)
     return a->times++ ? ALARM_AGAIN : ALARM_RAISED;
 }
 
-__attribute__((format(printf, 6, 7))) static void stand(struct alarm_book *b, enum alarm_kind kind,
-                                                        const char *target, const char *want, unsigned after,
-                                                        const char *fmt, ...)
+/* The one that there is, or a new one; NULL: there is no memory. */
+static struct entry *enter(struct alarm_book *b, enum alarm_kind kind, const char *target, const char *want)
 {
     struct entry *e = find(b, kind, target, want);
     if (!e && (e = new_entry(b))) {
@@ -227,6 +222,14 @@ __attribute__((format(printf, 6, 7))) static void stand(struct alarm_book *b, en
         snprintf(e->alarm.target, sizeof e->alarm.target, "%s", target);
         snprintf(e->alarm.want, sizeof e->alarm.want, "%s", want);
     }
+    return e;
+}
+
+__attribute__((format(printf, 6, 7))) static void stand(struct alarm_book *b, enum alarm_kind kind,
+                                                        const char *target, const char *want, unsigned after,
+                                                        const char *fmt, ...)
+{
+    struct entry *e = enter(b, kind, target, want);
     if (!e)
         return;
     va_list ap;
@@ -237,24 +240,38 @@ __attribute__((format(printf, 6, 7))) static void stand(struct alarm_book *b, en
     e->is_judged = true;
 }
 
+/* Where nobody ever was, the time counts from the first pass that saw that. */
+static time_t wait_for_first(struct alarm_book *b, const char *target)
+{
+    struct entry *e = enter(b, ALARM_CONTACT, target, "");
+    if (!e)
+        return b->now;
+    e->is_judged = true;
+    if (e->alarm.since > b->now) /* the clock was set back */
+        e->alarm.since = b->now;
+    return e->alarm.since;
+}
+
 void alarm_judge_contact(struct alarm_book *b, const struct alarm_conf *conf, const char *target, time_t last)
 {
     char when[TEXT_TIME_SIZE], span[32], limit[32];
-    int64_t silent = (int64_t)b->now - (last ? last : b->began);
-    if (!conf->contact || silent < conf->contact)
+    if (!conf->contact)
+        return;
+    time_t from = last ? last : wait_for_first(b, target);
+    int64_t silent = (int64_t)b->now - from;
+    if (silent < conf->contact)
         return;
     text_span(span, silent);
     text_span(limit, conf->contact);
     if (*target)
         stand(b, ALARM_CONTACT, target, "", 1,
               "the mail host gave no verdict for %s (%s%s); expected at least every %s", span,
-              last ? "the last one: " : "never since ", text_time(when, last ? last : b->began), limit);
+              last ? "the last one: " : "never since ", text_time(when, from), limit);
     else
         stand(b, ALARM_CONTACT, "", "", 1,
               "no pusher has been here for %s (%s%s); expected at least every %s: on the proxy host, see "
               "systemctl status mailcow-cert-push.timer",
-              span, last ? "the last time: " : "never since ", text_time(when, last ? last : b->began),
-              limit);
+              span, last ? "the last time: " : "never since ", text_time(when, from), limit);
 }
 
 void alarm_judge_expiry(struct alarm_book *b, const struct alarm_conf *conf, const struct alarm_cert *served)
@@ -331,6 +348,11 @@ bool alarm_is_kept(void)
 bool alarm_is_off(void)
 {
     return environment_says("off");
+}
+
+bool alarm_has_begun(const struct alarm *a)
+{
+    return a->passes > 0;
 }
 
 bool alarm_stands(const struct alarm *a)

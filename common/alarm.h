@@ -49,7 +49,7 @@ struct alarm {
     time_t since;
     time_t told;     /* last; 0: not yet */
     unsigned times;  /* told */
-    unsigned passes; /* in which it stood, this one included */
+    unsigned passes; /* in which it stood, this one included; 0: its time only counts */
     char detail[400];
 };
 
@@ -79,8 +79,8 @@ CLEANUP_DEFINE(struct alarm_book *, alarm_book_free)
 
 /* ---- judging; target is "" on the mail host, want "" where it concerns none in particular ---- */
 
-/* last: 0 if never; then the book's beginning counts. One in the future is for the caller to mend: no alarm
- * is raised until the clock has come to it. */
+/* last: 0 if never; then the first pass with that counts, which the book has as an alarm without passes. One
+ * in the future is for the caller to mend: no alarm is raised until the clock has come to it. */
 void alarm_judge_contact(struct alarm_book *b, const struct alarm_conf *conf, const char *target,
                          time_t last);
 
@@ -121,6 +121,8 @@ bool alarm_is_kept(void);
 /* Whether it judges none (=off), as those of a resident service, whose unit does not end. */
 bool alarm_is_off(void);
 
+/* Whether it is to be told of at all; else its time only counts. */
+bool alarm_has_begun(const struct alarm *a);
 /* Whether it has been told and is not over. */
 bool alarm_stands(const struct alarm *a);
 

@@ -179,6 +179,8 @@ static int write_alarms(struct session *s, int code, const struct alarm_book *al
     int rc = 0;
     for (size_t i = 0; !rc && i < alarm_book_count(alarms); i++) {
         const struct alarm *a = alarm_book_at(alarms, i);
+        if (!alarm_has_begun(a))
+            continue;
         rc = wire_write_line(s->wire, err, "%d-alarm state=%s id=%s want=%s told=%u since=%s: %s", code,
                              alarm_state_str(a->state), alarm_kind_str(a->kind), a->want[0] ? a->want : "-",
                              a->times, text_time(since, a->since), a->detail);

@@ -100,7 +100,8 @@ static int tell(const struct alarm_book *book, const struct pass_alarms_opts *o,
     if (rc < 0)
         return error_wrap(err, "none is told, since the state cannot be written");
     for (size_t i = 0; i < alarm_book_count(book); i++)
-        alarm_tell(alarm_book_at(book, i), o->report);
+        if (alarm_has_begun(alarm_book_at(book, i)))
+            alarm_tell(alarm_book_at(book, i), o->report);
     return 0;
 }
 

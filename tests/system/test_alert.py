@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.journal import Journal
-from tests.lab.lab import DEPLOY, DEPLOY_STATE, PUSH_STATE
+from tests.lab.lab import DEPLOY, DEPLOY_STATE, KEY, KNOWN_HOSTS, PUSH_STATE
+from tests.lab.mailcow import HOSTNAME
 from tests.lab.make import REPOSITORY
 from tests.system.checks import DONE, FAILED, STATE, TEMPORARY
 from tests.system.test_events import KEEP, journals, table  # noqa: F401
@@ -259,8 +260,10 @@ def test_a_header_cannot_be_made_of_a_message(alert):
 
 
 def book(lab, host: str) -> list[dict]:
+    """The alarms in it, without those whose time only counts."""
     folder = getattr(lab, host)
-    return json.loads(folder.read(f"{PUSH_STATE if host == 'proxy' else DEPLOY_STATE}/alarms.json"))["alarms"]
+    content = json.loads(folder.read(f"{PUSH_STATE if host == 'proxy' else DEPLOY_STATE}/alarms.json"))
+    return [item for item in content["alarms"] if item["passes"]]
 
 
 def age(lab, seconds: int) -> None:
@@ -269,8 +272,8 @@ def age(lab, seconds: int) -> None:
         where = getattr(lab, host)
         if where.exists(f"{state}/alarms.json"):
             content = json.loads(where.read(f"{state}/alarms.json"))
-            for item in [content, *content["alarms"]]:
-                for key in ("began", "since", "told"):
+            for item in content["alarms"]:
+                for key in ("since", "told"):
                     if item.get(key):
                         item[key] = stamp(time.mktime(time.strptime(item[key], "%Y-%m-%dT%H:%M:%SZ")) - time.timezone - seconds)
             where.write(f"{state}/alarms.json", json.dumps(content), 0o600)
@@ -364,6 +367,24 @@ def test_a_certificate_that_is_about_to_end_fails_the_pass(kept):
     kept.renew()
     assert kept.push().returncode == DONE
     assert "alarm-over expiry" in kept.deploy(check=True).stdout
+
+
+def test_who_never_came_is_missed_from_the_first_pass_on(journals):  # noqa: F811
+    """A second target, enrolled when the book was old."""
+    lab = journals.lab
+    assert journals.push() == DONE and reconcile(journals) == DONE
+    age(lab, 365 * 86400)
+    lab.mail.path(f"{DEPLOY_STATE}/contact").unlink()
+    before = len(journals.mail.records())
+    assert reconcile(journals) == DONE
+    assert len(journals.mail.records()) == before, "what only counts is not told"
+    lab.write_push_conf({"target mailcow": {}, "target other": {"host": HOSTNAME, "port": "2", "key": KEY, "known_hosts": KNOWN_HOSTS}})
+    assert journals.push() == TEMPORARY
+    assert told(journals.proxy) == [("alarm-held", "failing")]
+    age(lab, 2 * 86400)
+    assert (reconcile(journals), journals.push()) == (FAILED, TEMPORARY)
+    assert ("alarm", "contact") in told(journals.mail) and ("alarm", "contact") in told(journals.proxy)
+    assert "no verdict for 2 days (never since" in journals.proxy.events("alarm")[0]["DETAIL"]
 
 
 def test_a_certificate_that_has_ended_is_told_where_nothing_is_renewed(kept):

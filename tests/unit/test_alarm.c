@@ -69,12 +69,42 @@ static void is_held_in_between_and_stands(void **state)
     alarm_book_free(book);
 }
 
-static void counts_from_its_beginning_where_nobody_ever_came(void **state)
+/* A book that has long been there: so has another target. */
+static void counts_from_the_first_pass_where_nobody_ever_came(void **state)
 {
     struct directory *d = *state;
-    assert_int_equal(contact(d, 0, NOW), ALARM_STATES);
-    assert_int_equal(contact(d, 0, NOW + 2 * DAY - 1), ALARM_STATES);
+    assert_int_equal(contact(d, NOW - 365 * DAY, NOW - 365 * DAY), ALARM_STATES);
+    struct alarm_book *book = read_book(d, NOW);
+    alarm_judge_contact(book, &conf, "", 0);
+    assert_false(alarm_book_settle(book));
+    assert_false(alarm_has_begun(alarm_book_at(book, 0)));
+    assert_int_equal(end(book, d), ALARM_HELD);
+    assert_int_equal(contact(d, 0, NOW + 2 * DAY - 1), ALARM_HELD);
+    book = read_book(d, NOW + 2 * DAY);
+    alarm_judge_contact(book, &conf, "", 0);
+    assert_true(alarm_has_begun(alarm_book_at(book, 0)));
+    assert_has(alarm_book_at(book, 0)->detail, "for 2 days (never since 2026-09-21T14:13:20Z)");
+    assert_int_equal(end(book, d), ALARM_RAISED);
+    assert_int_equal(contact(d, NOW + 2 * DAY, NOW + 2 * DAY), ALARM_OVER);
+}
+
+static void what_only_counted_has_no_end(void **state)
+{
+    struct directory *d = *state;
+    assert_int_equal(contact(d, 0, NOW), ALARM_HELD);
+    assert_int_equal(contact(d, NOW + HOUR, NOW + HOUR), ALARM_STATES);
+    assert_int_equal(contact(d, 0, NOW + 3 * DAY), ALARM_HELD);
+    assert_int_equal(contact(d, 0, NOW), ALARM_HELD); /* the clock was set back */
     assert_int_equal(contact(d, 0, NOW + 2 * DAY), ALARM_RAISED);
+}
+
+/* As when the state is lost while it stands. */
+static void what_stands_is_not_over_since_the_last_contact_is_not_known(void **state)
+{
+    struct directory *d = *state;
+    assert_int_equal(contact(d, NOW, NOW + 2 * DAY), ALARM_RAISED);
+    assert_int_equal(contact(d, 0, NOW + 2 * DAY + HOUR), ALARM_HELD);
+    assert_int_equal(contact(d, 0, NOW + 4 * DAY), ALARM_AGAIN);
 }
 
 static void a_clock_that_was_set_back_delays_it_at_most_once(void **state)
@@ -236,8 +266,7 @@ static void alarms_are_told_apart(void **state)
 static void a_damaged_book_is_an_empty_one(void **state)
 {
     struct directory *d = *state;
-    static const char *const damages[] = {"", "{", "[]",
-                                          "{\"began\": \"2026-11-21T07:02:00Z\", \"alarms\": [{}]}"};
+    static const char *const damages[] = {"", "{", "[]", "{}", "{\"alarms\": [{}]}"};
     for (size_t i = 0; i < COUNT(damages); i++) {
         struct alarm_book *book = NULL;
         struct error err;
@@ -285,7 +314,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_DIRECTORY(is_told_at_growing_intervals_and_once_when_it_is_over),
         WITH_DIRECTORY(is_held_in_between_and_stands),
-        WITH_DIRECTORY(counts_from_its_beginning_where_nobody_ever_came),
+        WITH_DIRECTORY(counts_from_the_first_pass_where_nobody_ever_came),
+        WITH_DIRECTORY(what_only_counted_has_no_end),
+        WITH_DIRECTORY(what_stands_is_not_over_since_the_last_contact_is_not_known),
         WITH_DIRECTORY(a_clock_that_was_set_back_delays_it_at_most_once),
         WITH_DIRECTORY(what_may_pass_by_itself_is_given_time),
         WITH_DIRECTORY(what_does_not_is_told_at_once),
