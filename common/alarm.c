@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include <string.h>
 
-#define BOOK     "alarms.json"
+#define BOOK     ALARM_BOOK ".json"
 #define BOOK_MAX (4 * 1024 * 1024)
 #define DAY      86400
 #define WEEK     (7 * DAY)

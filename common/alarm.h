@@ -17,6 +17,8 @@
 
 #include <time.h>
 
+#define ALARM_BOOK "alarms" /* with ".json": the book's file, and no other's */
+
 enum alarm_kind {
     ALARM_CONTACT,  /* nobody was heard of for too long */
     ALARM_UNSERVED, /* a renewal that the source has is not served */

@@ -148,6 +148,9 @@ static int check_arguments(const struct arguments *a, struct error *err)
     if (!a->target && !a->remove && !is_name(a->host))
         return error_set(err, E_USAGE,
                          "enroll: %s cannot be the name of a target: give it one by --target NAME", a->host);
+    if (!a->remove && !push_conf_is_target_name(a->target ? a->target : a->host))
+        return error_set(err, E_USAGE, "enroll: [target %s]: " PUSH_CONF_TARGET_NAME " by --target NAME",
+                         a->target ? a->target : a->host);
     if (a->port && !text_parse_number(a->port, 1, 65535, &port))
         return error_set(err, E_USAGE, "--port %s: not a port", a->port);
     if (a->fingerprint && !is_fingerprint(a->fingerprint))

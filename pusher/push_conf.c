@@ -9,6 +9,11 @@ static bool is_word(const char *item)
     return *item && *item != '-' && !strpbrk(item, " \t");
 }
 
+bool push_conf_is_target_name(const char *name)
+{
+    return strcmp(name, ALARM_BOOK) != 0;
+}
+
 #define AT(type, field) offsetof(struct type, field)
 
 static const struct conf_key push_keys[] = {
@@ -108,7 +113,12 @@ static const struct conf_section sections[] = {
     {.name = "alarm", .record = alarm_record, .keys = alarm_keys, .key_count = ALARM_KEYS_PUSHER},
     {.name = "metrics", .record = push_record, KEYS(metrics_keys)},
     {.name = "source", .named = true, .record = source_record, KEYS(source_keys)},
-    {.name = "target", .named = true, .record = target_record, KEYS(target_keys)},
+    {.name = "target",
+     .named = true,
+     .record = target_record,
+     .accepts = push_conf_is_target_name,
+     .expected = PUSH_CONF_TARGET_NAME,
+     KEYS(target_keys)},
 };
 
 static void check_sources(const struct push_conf *s, const char *path, struct problems *problems)

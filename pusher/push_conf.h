@@ -51,6 +51,11 @@ int push_conf_read_part(const char *path, struct push_conf *out, struct problems
 /* The same of text, which is written to. */
 int push_conf_parse(const char *path, char *text, struct push_conf *out, struct problems *problems);
 
+/* Whether a target may have that name, as far as others are concerned: its state is NAME.json. */
+bool push_conf_is_target_name(const char *name);
+#define PUSH_CONF_TARGET_NAME                                                                                \
+    "no target may have that name, since " ALARM_BOOK ".json holds the alarms: choose another one"
+
 /* The target of that name, which is made with its defaults if it is missing; NULL when there is no room. */
 struct target *push_conf_target(struct push_conf *s, const char *name);
 void push_conf_free(struct push_conf *s);

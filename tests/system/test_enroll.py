@@ -252,6 +252,7 @@ def test_nobody_there(bare):
     (["--fingerprint", "MD5:00"], "SHA256:"),
     (["--port", "0"], "--port"),
     (["--target", "a b"], "--target"),
+    (["--target", "alarms"], "[target alarms]: no target may have that name"),
     (["--source", "live"], "--source"),
     (["--force"], "--force"),
 ])
@@ -264,6 +265,12 @@ def test_a_wrong_command_line(bare, args, said):
 @pytest.mark.parametrize("host", ["", "a,b", "*.example.org", "a b", "x\ny"])
 def test_a_wrong_host(bare, host):
     assert enroll(bare, host=host).returncode == USAGE
+    assert files(bare) == {}
+
+
+def test_a_host_whose_name_no_target_may_have(bare):
+    result = enroll(bare, host="alarms")
+    assert result.returncode == USAGE and "choose another one by --target NAME" in result.stderr
     assert files(bare) == {}
 
 

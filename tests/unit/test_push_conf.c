@@ -143,6 +143,9 @@ static void refuses_bad_values(void **state)
     refused(*state, SOURCE TARGET "hosts = a\n",
             ":5: unknown key hosts in [target]; there are host, port, user, key, known_hosts");
     refused(*state, SOURCE TARGET "[target a/b]\nhost = a\n", ":5: [target a/b]: a name has letters, digits");
+    refused(*state, SOURCE TARGET "[target alarms]\nhost = a\n",
+            "push.conf:5: [target alarms]: no target may have that name, since alarms.json holds the alarms: "
+            "choose another");
     refused(*state, SOURCE TARGET "[target ..]\nhost = a\n", ":5: [target ..]: a name has letters, digits");
     refused(
         *state, SOURCE TARGET "[targets]\nhost = a\n",
