@@ -199,6 +199,18 @@ def test_what_works_is_not_restarted_into_what_it_refuses(product, service):
     assert started(product) == before
 
 
+def test_what_is_mended_by_a_start_is_no_reason_not_to_restart(product, deaf):
+    """nginx's configuration is made anew by each start of its container: what is wrong with it now does not count."""
+    nginx = "nginx-mailcow"
+    deaf(nginx, PROGRAMS[nginx])
+    product.mailcow.exec(nginx, "sh", "-c", "echo 'no_such_directive;' >> /etc/nginx/nginx.conf")
+    restart(product)
+    new = product.renew()
+    result = product.push("--json")
+    assert result.returncode == DONE and "restarted" in steps(result), result
+    assert_deployed(product, new)
+
+
 def test_a_restart_that_does_not_help_is_an_alarm(product):
     """An endpoint that shows another leaf whatever is done: nothing is broken, so nothing is rolled back."""
     product.mail.write("/run/lab/other.pem", product.issue("other.example.org").pem)
