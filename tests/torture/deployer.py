@@ -299,8 +299,9 @@ def failures(calls: Iterable[dict], each: bool, first: int = 0) -> Iterator[tupl
 
 def may_fail(point: dict) -> bool:
     """A call that concerns the state or mailcow's tree, or opens or changes anything else, but for the search through
-    everybody's processes for a running update.sh."""
-    return is_on_disk(point) or (point["name"] in CHANGING | {"openat"} and not re.match("/proc/[0-9]", point["path"]))
+    everybody's processes for a running update.sh. Not in the judge: its filter takes a skipped call for a forbidden one."""
+    is_other = point["name"] in CHANGING | {"openat"} and not re.match("/proc/[0-9]", point["path"])
+    return is_on_disk(point) or (is_other and point["role"] != JUDGE)
 
 
 def errors(torture: Torture) -> Iterator[Point]:
