@@ -151,9 +151,12 @@ int file_open_dir(int dirfd, const char *path, bool make, mode_t mode, struct er
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     int fd = openat(dirfd, path, flags);
-    if (fd < 0 && errno == ENOENT && make && (mkdirat(dirfd, path, mode) == 0 || errno == EEXIST)) {
+    bool is_made = fd < 0 && errno == ENOENT && make && mkdirat(dirfd, path, mode) == 0;
+    if (is_made || (fd < 0 && errno == EEXIST))
         fd = openat(dirfd, path, flags);
-        if (fd >= 0 && dirfd >= 0)
+    if (is_made && fd >= 0) {
+        fchmod(fd, mode); /* whatever the umask is */
+        if (dirfd >= 0)
             fsync(dirfd); /* the new entry; a failure shows when something is written in it */
     }
     if (fd < 0)

@@ -112,6 +112,44 @@ bool authorized_keys_has(const char *text, const struct public_key *key, const c
     return any;
 }
 
+/* The end of an option that begins there: a comma or blank that is not within quotes. */
+static const char *option_end(const char *at, const char *end)
+{
+    bool quoted = false;
+    for (; at < end && (quoted || !strchr(", \t", *at)); at++) {
+        if (*at == '\\' && at + 1 < end && at[1] == '"')
+            at++;
+        else if (*at == '"')
+            quoted = !quoted;
+    }
+    return at;
+}
+
+static char *option_value(const char *at, const char *end, const char *name)
+{
+    size_t len = strlen(name);
+    while (at < end) {
+        const char *next = option_end(at, end);
+        if ((size_t)(next - at) > len + 2 && strncasecmp(at, name, len) == 0 &&
+            strncmp(at + len, "=\"", 2) == 0 && next[-1] == '"')
+            return strndup(at + len + 2, (size_t)(next - at) - len - 3);
+        at = next + 1;
+    }
+    return NULL;
+}
+
+char *authorized_keys_option(const char *text, const struct public_key *key, const char *name)
+{
+    char *value = NULL;
+    while (!value && *text) {
+        size_t len = strcspn(text, "\n");
+        const char *found = find_key(text, len, key);
+        value = found ? option_value(text, found, name) : NULL;
+        text += len + (text[len] == '\n');
+    }
+    return value;
+}
+
 bool authorized_keys_has_any(const char *text)
 {
     while (*text) {

@@ -31,6 +31,12 @@ char *authorized_keys_with(const char *text, const struct public_key *key, const
 /* Whether the key is in it, and wherever it is these options are in front, perhaps among others. */
 bool authorized_keys_has(const char *text, const struct public_key *key, const char *options);
 
+/*
+ * The value of an option, without its quotes, in front of the key's first line that has it; owned by the
+ * caller. NULL: there is none, or no memory.
+ */
+char *authorized_keys_option(const char *text, const struct public_key *key, const char *name);
+
 /* The text of the file without the key. */
 char *authorized_keys_without(const char *text, const struct public_key *key);
 

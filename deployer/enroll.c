@@ -102,8 +102,10 @@ static int test_configuration(struct enrolment *e, struct error *err)
     int rc = command_run(argv, NULL, &output, err);
     if (rc > 0) {
         undo(e, &e->drop_in);
-        undo(e, &e->keys);
-        return error_set(err, E_CONFIG, "sshd -t refuses the configuration, nothing was changed: %s",
+        if (!e->opts->remove) /* a key that is revoked is not put back for somebody's mistake elsewhere */
+            undo(e, &e->keys);
+        return error_set(err, E_CONFIG, "sshd -t refuses the configuration, %s: %s",
+                         e->opts->remove ? "only the key was removed" : "nothing was changed",
                          command_first_line(output.errors, line, sizeof line));
     }
     return rc;
@@ -148,6 +150,18 @@ static void check_account(struct enrolment *e, const struct passwd *user, const 
     }
 }
 
+/* sshd opens the file as the account. */
+static void check_folder(struct enrolment *e)
+{
+    struct stat st;
+    if (fstat(e->keys.folder, &st) < 0 || (st.st_mode & S_IXOTH))
+        return;
+    finding_add(&e->findings, FINDING_REFUSE, "keys-folder", NULL,
+                "%s has mode 0%o: sshd reads the keys in it as %s, and cannot", KEYS_FOLDER,
+                (unsigned)st.st_mode & 07777, e->opts->push_user);
+    finding_remedy(&e->findings, "chmod 755 %s", KEYS_FOLDER);
+}
+
 static void name_groups(const struct passwd *user, const char **names, char **owned)
 {
     gid_t ids[GROUPS];
@@ -170,6 +184,7 @@ static int check(struct enrolment *e, const char *text, struct error *err)
     if (!user)
         return error_set(err, E_CONFIG, "there is no user %s; run: systemd-sysusers", e->opts->push_user);
     check_account(e, user, text);
+    check_folder(e);
     name_groups(user, names, owned);
     sshd_check(text,
                &(struct sshd_account){.user = e->opts->push_user,
@@ -263,15 +278,24 @@ static int result(struct enrolment *e, const char *result, const char *detail)
 
 /* ---- the two ways ---- */
 
-/* Without --from the options of a key that is confined already stay: they are somebody's. */
+/*
+ * Without --from the options of a key that is confined already stay: they are somebody's. Of one that is not
+ * so confined those stay that restrict it further.
+ */
 static int write_key(struct enrolment *e, struct error *err)
 {
-    char confined[sizeof e->receive + 30], options[sizeof confined + 600];
+    char confined[sizeof e->receive + 30];
+    AUTO_FREE char *options = NULL;
     snprintf(confined, sizeof confined, "restrict,command=\"%s\"", e->receive);
     if (!e->opts->from && authorized_keys_has(text_of(&e->keys), &e->key, confined))
         return 0;
-    snprintf(options, sizeof options, "%s%s%s%s", e->opts->from ? "from=\"" : "",
-             e->opts->from ? e->opts->from : "", e->opts->from ? "\"," : "", confined);
+    AUTO_FREE char *from = authorized_keys_option(text_of(&e->keys), &e->key, "from");
+    AUTO_FREE char *expiry = authorized_keys_option(text_of(&e->keys), &e->key, "expiry-time");
+    const char *addresses = e->opts->from ? e->opts->from : from;
+    if (asprintf(&options, "%s%s%s%s%s%s%s", addresses ? "from=\"" : "", addresses ? addresses : "",
+                 addresses ? "\"," : "", expiry ? "expiry-time=\"" : "", expiry ? expiry : "",
+                 expiry ? "\"," : "", confined) < 0)
+        return error_memory(err);
     AUTO_FREE char *text = authorized_keys_with(text_of(&e->keys), &e->key, options);
     return text ? write_change(&e->keys, text, err) : error_memory(err);
 }
@@ -303,7 +327,8 @@ static int add(struct enrolment *e, struct error *err)
         rc = effective(e, &sshd, err);
     if (!rc)
         rc = check(e, sshd.out, err);
-    if (!rc && e->drop_in.is_made && reload(sshd.out, err) > 0)
+    /* Also where nothing was changed: what kept the account out may have been resolved since. */
+    if (!rc && reload(sshd.out, err) > 0)
         result(e, "note", "sshd was not reloaded: do so yourself");
     if (!rc)
         rc = tell_findings(e, err);

@@ -4,7 +4,6 @@ import json
 import pytest
 
 from tests.lab.host import wait_for
-from tests.lab.lab import ETC
 from tests.lab.sshd import AUTHORIZED_KEYS, COMMAND, CONFIG
 from tests.system.checks import CONFIG as CONFIGURATION
 from tests.system.checks import DONE, FAILED, USAGE, assert_deployed
@@ -125,6 +124,43 @@ def test_what_keeps_the_pusher_out_is_told_with_its_remedy(bare, options, findin
 def test_a_configuration_without_the_include(bare):
     bare.mail.write(CONFIG, "".join(line for line in bare.mail.read(CONFIG).splitlines(True) if not line.startswith("Include")))
     assert "Include /etc/ssh/sshd_config.d/*.conf" in enroll(bare, bare.public_key, expected=CONFIGURATION)
+
+
+def test_what_was_resolved_takes_effect_with_the_next_enrolment(bare):
+    """Nobody has to know that sshd reads its configuration only when it is told to."""
+    whole = bare.mail.read(CONFIG)
+    bare.mail.write(CONFIG, "".join(line for line in whole.splitlines(True) if not line.startswith("Include")))
+    enroll(bare, bare.public_key, expected=CONFIGURATION)
+    bare.mail.write(CONFIG, whole)
+    assert "unchanged" in enroll(bare, bare.public_key)
+    wait_until_pushes(bare)
+
+
+def test_the_folder_of_keys_is_sshds_to_read(bare):
+    folder = bare.mail.path(AUTHORIZED_KEYS).parent
+    folder.rmdir()
+    bare.mail.run(["sh", "-c", 'umask 077; exec mailcow-cert-deploy enroll "$1"', "sh", bare.public_key])
+    wait_until_pushes(bare)
+    folder.chmod(0o700)
+    assert f"chmod 755 {'/' + str(folder.relative_to(bare.mail.path('/')))}" in enroll(bare, bare.public_key, expected=CONFIGURATION)
+    folder.chmod(0o755)
+
+
+def test_what_restricts_a_key_further_stays_when_its_command_is_another(bare):
+    enroll(bare, "--from", "192.0.2.80", bare.public_key)
+    before = bare.mail.read(AUTHORIZED_KEYS)
+    bare.mail.write(AUTHORIZED_KEYS, 'expiry-time="20991231",' + before.replace(COMMAND, "/usr/local/libexec/mailcow-cert-receive"))
+    enroll(bare, bare.public_key)
+    assert bare.mail.read(AUTHORIZED_KEYS) == before.replace("restrict", 'expiry-time="20991231",restrict')
+
+
+def test_a_key_is_taken_away_whatever_else_is_wrong(bare):
+    enroll(bare, bare.public_key)
+    wait_until_pushes(bare)
+    bare.mail.write(CONFIG, bare.mail.read(CONFIG) + "NoSuchOption yes\n")
+    said = enroll(bare, "--remove", bare.public_key, expected=CONFIGURATION)
+    assert "only the key was removed" in said and "NoSuchOption" in said
+    assert files(bare)[0] is None and not pushes(bare)
 
 
 def test_a_locked_account(bare):

@@ -110,6 +110,33 @@ static void knows_a_confined_key(void **state)
             fail_msg("case %zu", i);
 }
 
+static void finds_an_option_of_a_key(void **state)
+{
+    static const struct {
+        const char *options, *from;
+    } cases[] = {
+        {"", NULL},
+        {"restrict", NULL},
+        {"from=\"192.0.2.80\"", "192.0.2.80"},
+        {"restrict,from=\"a,b c\",command=\"/x\"", "a,b c"},
+        {"command=\"from=\\\"not this\\\"\",FROM=\"*.x\"", "*.x"},
+        {"command=\"a,from=b\",restrict", NULL},
+        {"from=\"cut", NULL},
+        {"fromage=\"blue\"", NULL},
+    };
+    const struct public_key key = key_of(ED);
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[300];
+        snprintf(text, sizeof text, "from=\"other\" ssh-ed25519 " OTHER "\n%s%sssh-ed25519 " ED " c\n",
+                 cases[i].options, cases[i].options[0] ? " " : "");
+        char *from = authorized_keys_option(text, &key, "from");
+        if (!from != !cases[i].from || (from && strcmp(from, cases[i].from) != 0))
+            fail_msg("%s: %s", cases[i].options, from ? from : "none");
+        free(from);
+    }
+}
+
 static void takes_a_key_away(void **state)
 {
     (void)state;
@@ -203,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_a_public_key), cmocka_unit_test(refuses_what_is_no_public_key),
         cmocka_unit_test(adds_a_key_once),    cmocka_unit_test(knows_a_confined_key),
+        cmocka_unit_test(finds_an_option_of_a_key),
         cmocka_unit_test(takes_a_key_away),   cmocka_unit_test(finds_what_keeps_the_account_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
