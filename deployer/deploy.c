@@ -28,6 +28,7 @@ struct deploy {
     bool repeats; /* it was asked, and said yes */
     struct rollout *rollout;
     struct outcome outcome; /* of the whole, beside those of the pairs */
+    int64_t lock_ms;        /* how long another deployment is waited for */
 };
 
 int deploy_new(struct deploy **out, struct mailhost *mailhost, struct error *err)
@@ -36,6 +37,7 @@ int deploy_new(struct deploy **out, struct mailhost *mailhost, struct error *err
     if (!d)
         return error_memory(err);
     d->host = mailhost;
+    d->lock_ms = DEPLOY_LOCK_MS;
     d->count = mailhost->wants.count;
     d->pairs = calloc(d->count + 1, sizeof *d->pairs);
     if (!d->pairs)
@@ -233,7 +235,7 @@ static int remove_folder(void *ctx, const char *want, struct error *err)
 /* Sees to it that the file `domains` says the want's names, and so that all services serve them. */
 static int write_domains(struct deploy *d, struct pair *p, struct error *err)
 {
-    if (is_primary(p) || !p->expected[0] || !p->want->name_count)
+    if (is_primary(p) || !p->expected[0])
         return 0;
     int rc = sni_write_domains(d->host->ssl_fd, p->want->id, p->want->names, p->want->name_count, err);
     if (rc < 0 || rc == SNI_SAME)
@@ -329,6 +331,11 @@ static void look_ahead(struct deploy *d)
 }
 
 /* ---- limits ---- */
+
+void deploy_set_patience(struct deploy *d, int64_t lock_ms)
+{
+    d->lock_ms = lock_ms;
+}
 
 void deploy_limit(struct deploy *d, bool (*may_repeat)(void *ctx), void *ctx)
 {
@@ -502,32 +509,21 @@ static int recover(struct mailhost *host, const struct progress *progress, struc
     return rc < 0 ? rc : 0;
 }
 
-/* What is installed, and how much of the want it can be asked for. */
-static int look_at_pair(struct deploy *d, struct pair *p, struct error *err)
-{
-    char names[200] = "";
-    int rc = mailcow_look(d->host->ssl_fd, p->want, err);
-    if (!rc && !is_primary(p) && !p->has_accepted)
-        rc = mailcow_drop_uncovered(d->host->ssl_fd, p->want, names, sizeof names, err);
-    if (!rc && names[0])
-        outcome_worsen(&p->outcome, OUTCOME_FAILED,
-                       "what is installed does not cover %s: served as before until a certificate comes "
-                       "that does",
-                       names);
-    return rc;
-}
-
 /*
  * With the lock held: nobody else installs from here on. Without knowing what is installed nothing is begun:
  * there would be nothing to go back to, and no telling what works.
  */
 static int begin(struct deploy *d, struct error *err)
 {
-    int rc = store_lock(d->host->store, clock_ms() + DEPLOY_LOCK_MS, err);
+    int rc = store_lock(d->host->store, clock_ms(), err);
+    if (rc == E_TEMPORARY) {
+        progress_say(&d->progress, "waiting: %s", err->text);
+        rc = store_lock(d->host->store, clock_ms() + d->lock_ms, err);
+    }
     if (!rc)
         rc = recover(d->host, &d->progress, err);
     for (size_t i = 0; !rc && i < d->count; i++)
-        rc = look_at_pair(d, &d->pairs[i], err);
+        rc = mailcow_look(d->host->ssl_fd, d->pairs[i].want, err);
     if (!rc && d->to_remove[0])
         rc = mark_removed(d, d->to_remove, err);
     if (!rc)
@@ -654,7 +650,11 @@ int deploy_recover(const struct deploy_conf *conf, struct report *report, struct
         return err->code;
     int rc = store_open(&store, conf->state, err);
     if (!rc)
-        rc = store_lock(store, clock_ms() + DEPLOY_LOCK_MS, err);
+        rc = store_lock(store, clock_ms(), err);
+    if (rc == E_TEMPORARY) { /* Docker's start waits for this, and the other one may for Docker */
+        step_line(report, "nothing to do: another deployment is under way, and has seen to it");
+        return 0;
+    }
     if (rc < 0)
         return rc;
     host.ssl_fd = ssl_fd;

@@ -16,7 +16,10 @@
 #include "deployer/pair.h"
 #include "deployer/verify.h"
 
-#define DEPLOY_LOCK_MS 120000 /* how long a deployment waits for another one to end */
+/* How long a deployment waits for another one to end; of an operator, or the hourly one: what restarts and
+ * waits takes minutes, and is no failure of others. */
+#define DEPLOY_LOCK_MS          120000
+#define DEPLOY_OPERATOR_LOCK_MS 600000
 
 struct deploy;
 
@@ -74,9 +77,13 @@ struct deploy_outcome {
 int deploy_run(struct deploy *d, bool force, const struct progress *progress, struct deploy_outcome *out,
                struct error *err);
 
+/* In place of DEPLOY_LOCK_MS. */
+void deploy_set_patience(struct deploy *d, int64_t lock_ms);
+
 /*
- * Only makes a whole pair of what a crash left behind, waiting for no daemon and no Docker: to be run at
- * boot, before the containers start. 0 also when there was nothing to do.
+ * Only makes a whole pair of what a crash left behind, waiting for no daemon, no Docker and no other
+ * deployment, each of which does the same first: to be run at boot, before the containers start. 0 also when
+ * there was nothing to do.
  */
 int deploy_recover(const struct deploy_conf *conf, struct report *report, struct error *err);
 

@@ -102,6 +102,19 @@ static bool is_gone(int ssl_fd, const char *want)
            errno == ENOENT;
 }
 
+/* As the SSL folder is: under userns-remap root's would be nobody's to read. */
+static int own_folder(const struct install_place *place, int dirfd, struct error *err)
+{
+    struct stat st;
+    if (fchmod(dirfd, 0755) < 0 || fstat(place->ssl_fd, &st) < 0)
+        return error_errno(err, "SNI folder", "set its mode");
+    uid_t uid = place->owner.uid == (uid_t)-1 ? st.st_uid : place->owner.uid;
+    gid_t gid = place->owner.gid == (gid_t)-1 ? st.st_gid : place->owner.gid;
+    if (geteuid() == 0 && fchown(dirfd, uid, gid) < 0)
+        return error_errno(err, "SNI folder", "set its owner");
+    return 0;
+}
+
 /* The intent comes first, so that a crash leaves no folder that nobody finishes. */
 static int install_new_folder(const struct install_place *place, struct intent *intent,
                               const struct generation *g, struct error *err)
@@ -113,7 +126,9 @@ static int install_new_folder(const struct install_place *place, struct intent *
     AUTO_CLOSE int dirfd = open_folder(place->ssl_fd, intent->want, true, err);
     if (dirfd < 0)
         return err->code;
-    rc = file_sync_dir(place->ssl_fd, "SSL folder", err);
+    rc = own_folder(place, dirfd, err);
+    if (!rc)
+        rc = file_sync_dir(place->ssl_fd, "SSL folder", err);
     return rc ? rc : finish(place, dirfd, g, err);
 }
 
@@ -186,6 +201,8 @@ int install_recover(const struct install_place *place, char *out_want, struct er
     AUTO_CLOSE int dirfd = open_folder(place->ssl_fd, intent.want, intent.makes_folder, err);
     if (dirfd < 0)
         return err->code;
+    if (!rc && intent.makes_folder)
+        rc = own_folder(place, dirfd, err);
     if (!rc)
         rc = finish(place, dirfd, &g, err);
     return rc ? error_wrap(err, "recover the installation of %s", intent.want) : INSTALL_RECOVERED;

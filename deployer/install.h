@@ -18,13 +18,14 @@
 struct install_place {
     struct store *store;     /* locked */
     int ssl_fd;              /* the open SSL folder */
-    struct file_owner owner; /* of the files; -1: kept */
+    struct file_owner owner; /* of the files, and of a folder that is made; -1: kept */
 };
 
 /*
  * Installs g for want: into the SSL folder itself for the primary, else into its subfolder of that name,
  * which is made if it is missing. Owner and group that are not configured are kept from the replaced files
- * (userns-remap), else they are those of the folder; modes are 0644 and 0600.
+ * (userns-remap), else they are those of the folder, and a new one's those of the SSL folder; modes are 0644
+ * and 0600, of a new folder 0755.
  */
 int install_generation(const struct install_place *place, const char *want, const struct generation *g,
                        struct error *err);

@@ -247,38 +247,6 @@ int mailcow_look(int ssl_fd, struct want *want, struct error *err)
     return 0;
 }
 
-static void drop_name(struct want *want, size_t i)
-{
-    free(want->names[i]);
-    want->name_count--;
-    memmove(&want->names[i], &want->names[i + 1], (want->name_count - i) * sizeof *want->names);
-}
-
-int mailcow_drop_uncovered(int ssl_fd, struct want *want, char *out, size_t size, struct error *err)
-{
-    AUTO_SECRET struct secret pem = SECRET(SECRET_MAX);
-    AUTO_CERT struct cert *c = NULL;
-    struct error ignored;
-    size_t n = 0;
-    *out = '\0';
-    int rc = mailcow_read_installed(ssl_fd, want->id, "cert.pem", &pem, err);
-    if (rc || cert_parse(pem.data, pem.len, CERT_KEY_IGNORED, &c, &ignored))
-        return rc < 0 ? rc : 0;
-    for (size_t i = 0; i < want->name_count;) {
-        const char *name = want->names[i];
-        rc = cert_first_uncovered(c, &name, 1) ? sni_lists_name(ssl_fd, want->id, name, err) : 1;
-        if (rc < 0)
-            return rc;
-        if (rc) {
-            i++;
-            continue;
-        }
-        n += n < size ? (size_t)snprintf(out + n, size - n, "%s ", name) : 0;
-        drop_name(want, i);
-    }
-    return 0;
-}
-
 static bool may_hold(int ssl_fd, const char *id, const char *fingerprint)
 {
     struct want want = {.installed = ""};

@@ -70,13 +70,6 @@ int mailcow_read_installed(int ssl_fd, const char *want, const char *name, struc
  * an error as above, and then it says that nothing is. */
 int mailcow_look(int ssl_fd, struct want *want, struct error *err);
 
-/*
- * Takes those names from an SNI want that what is installed does not cover, and that the folder's file
- * `domains` has not either: who serves them now goes on until a certificate comes that does. out: what was
- * taken, each followed by a blank, as much as fits. 0, or an error.
- */
-int mailcow_drop_uncovered(int ssl_fd, struct want *want, char *out, size_t size, struct error *err);
-
 /* Whether the SSL folder or any SNI folder in it, be it a want or not, holds the leaf; or may do so, because
  * it cannot be read now. */
 bool mailcow_holds(int ssl_fd, const char *fingerprint);

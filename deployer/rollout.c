@@ -23,7 +23,9 @@ struct rollout {
     int64_t begun_ms;
     bool is_engine_lost;
     bool repeats;
-    unsigned forbidden; /* bit i: reload_services[i] takes no command, only a restart */
+    /* bit i: reload_services[i] … */
+    unsigned forbidden; /* takes no command, only a restart */
+    unsigned restarted; /* was restarted by this run */
     bool is_nginx_old;  /* a command failed in it: it may have its configuration from before */
     char broken_text[400];
     struct outcome outcome;
@@ -159,8 +161,10 @@ void rollout_down_before(const struct rollout *r, char *out, size_t size)
 
 void rollout_recall_before(struct rollout *r, const char *down_before)
 {
+    if (strcmp(down_before, STORE_DOWN_UNKNOWN) == 0)
+        return;
+    rollout_login_recall(r->login, down_before, r->wire.has_before);
     rollout_wire_recall_before(&r->wire, down_before);
-    rollout_login_recall(r->login, down_before);
 }
 
 /* ---- judging what was seen ---- */
@@ -209,7 +213,7 @@ static int64_t start_deadline(const struct rollout *r, const char *service)
 /* When the run began, or since: what it was seen to do was that of one that starts. */
 static bool was_young(const struct rollout *r, const char *service)
 {
-    return r->begun_ms < start_deadline(r, service);
+    return (r->restarted & service_bit(service)) || r->begun_ms < start_deadline(r, service);
 }
 
 /* Nothing was heard of it, as of one that is starting: for such a one Docker's proxy accepts, and hangs up.
@@ -242,13 +246,14 @@ static void describe_broken(struct rollout *r, size_t endpoint, size_t question)
              name ? "name " : "no name", name ? name : "", v->detail);
 }
 
-/* silent: the services, as bits, of which also what does not answer at all is broken. */
-static bool find_broken(struct rollout *r, unsigned silent)
+/* services: as bits, those that are looked at; silent: of which also what does not answer at all is broken.
+ */
+static bool find_broken(struct rollout *r, unsigned services, unsigned silent)
 {
     for (size_t i = 0; i < r->wire.endpoints.count; i++)
         for (size_t q = 0; q < r->wire.question_count; q++) {
-            bool counts = silent & service_bit(r->wire.endpoints.list[i].proto->service);
-            if (!is_broken_cell(r, i, q) || (!counts && is_silent_cell(r, i, q)))
+            unsigned bit = service_bit(r->wire.endpoints.list[i].proto->service);
+            if (!(services & bit) || !is_broken_cell(r, i, q) || (!(silent & bit) && is_silent_cell(r, i, q)))
                 continue;
             describe_broken(r, i, q);
             return true;
@@ -524,6 +529,7 @@ static bool restart(struct rollout *r, const struct docker_container *c)
     progress_say(r->progress, "restarted service=%s container=%s us=%lld", c->service, c->name,
                  (long long)(clock_us() - start));
     r->is_nginx_old = r->is_nginx_old && strcmp(c->service, MAILCOW_NGINX) != 0;
+    r->restarted |= service_bit(c->service);
     return true;
 }
 
@@ -582,8 +588,8 @@ static bool climb(struct rollout *r, const char *service, bool all)
         ask(r, MAILCOW_POSTFIX, true, false);
         asked |= service_bit(MAILCOW_POSTFIX);
     }
-    /* The others have not had their turn. */
-    return good && (!any || !find_broken(r, asked));
+    /* The others have not had their turn: what was seen of them may be of the run before. */
+    return good && (!any || !find_broken(r, asked, asked));
 }
 
 /* What was seen is to be understood by how the containers are now: without it a later deployment decides. */
@@ -612,7 +618,7 @@ static enum rollout_result give_up(struct rollout *r)
 {
     if (r->is_engine_lost || !look_at_containers(r))
         return ROLLOUT_SHORT;
-    return find_broken(r, ALL_SERVICES) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
+    return find_broken(r, ALL_SERVICES, ALL_SERVICES) ? ROLLOUT_BROKEN : ROLLOUT_SHORT;
 }
 
 static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
@@ -627,7 +633,7 @@ static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
         return r->outcome.result > OUTCOME_DEPLOYED ? ROLLOUT_SHORT : ROLLOUT_SERVED;
     if (!look_at_containers(r))
         return ROLLOUT_SHORT;
-    if (find_broken(r, 0))
+    if (find_broken(r, ALL_SERVICES, 0))
         return ROLLOUT_BROKEN;
     if (r->is_engine_lost) /* who was not told to reload needs no restart */
         return ROLLOUT_SHORT;
@@ -636,7 +642,7 @@ static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
             return give_up(r);
     if (!look_at_containers(r))
         return ROLLOUT_SHORT;
-    if (find_broken(r, ALL_SERVICES))
+    if (find_broken(r, ALL_SERVICES, ALL_SERVICES))
         return ROLLOUT_BROKEN;
     if (!rollout_wire_is_served(&r->wire))
         return ROLLOUT_SHORT;
@@ -646,6 +652,7 @@ static enum rollout_result bring_up(struct rollout *r, enum reload_level level)
 enum rollout_result rollout_run(struct rollout *r, enum reload_level level, bool repeats)
 {
     r->begun_ms = clock_ms();
+    r->restarted = 0;
     r->repeats = repeats;
     r->is_engine_lost = false;
     r->outcome = (struct outcome){.result = OUTCOME_UNCHANGED};

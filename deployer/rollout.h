@@ -43,6 +43,7 @@ void rollout_look_before(struct rollout *r);
 /* The listeners that did not, each followed by a space, marked where their names did not resolve; and back,
  * for a deployment that goes on after a crash. STORE_DOWN_UNKNOWN: nobody has looked. */
 void rollout_down_before(const struct rollout *r, char *out, size_t size);
+/* Of several lists what is in one of them was down. */
 void rollout_recall_before(struct rollout *r, const char *down_before);
 
 /* One look at how things stand; true, and told, when every endpoint serves what it should and every service

@@ -162,11 +162,12 @@ void rollout_login_note(const struct rollout_login *l, char *list, size_t size)
     }
 }
 
-void rollout_login_recall(struct rollout_login *l, const char *list)
+void rollout_login_recall(struct rollout_login *l, const char *list, bool again)
 {
     char text[ENDPOINT_LISTENER_SIZE + 8];
     for (size_t i = 0; l && i < l->endpoints->count; i++)
-        l->worked_before[i] = strstr(list, noted(&l->endpoints->list[i], text)) != NULL;
+        l->worked_before[i] =
+            (!again || l->worked_before[i]) && strstr(list, noted(&l->endpoints->list[i], text));
 }
 
 /* ---- after ---- */

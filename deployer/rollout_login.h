@@ -23,9 +23,9 @@ void rollout_login_free(struct rollout_login *l);
 /* Logs in, before anything is changed. fingerprint: of the leaf that is installed. */
 void rollout_login_before(struct rollout_login *l, const char *fingerprint);
 /* Appends which logins worked to the list of what was down before, as far as there is room, and takes it from
- * there; see rollout_down_before. */
+ * there; see rollout_down_before. again: from one list more, and what did not work by one did not. */
 void rollout_login_note(const struct rollout_login *l, char *list, size_t size);
-void rollout_login_recall(struct rollout_login *l, const char *list);
+void rollout_login_recall(struct rollout_login *l, const char *list, bool again);
 
 /*
  * Logs in again. True when a login that worked before does not any more, however often it is tried within the

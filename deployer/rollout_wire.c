@@ -338,8 +338,6 @@ static enum verify_state recall_state(const struct endpoint *e, const char *down
 
 void rollout_wire_recall_before(struct rollout_wire *w, const char *down_before)
 {
-    if (strcmp(down_before, STORE_DOWN_UNKNOWN) == 0)
-        return;
     for (size_t i = 0; i < w->endpoints.count; i++) {
         enum verify_state state = recall_state(&w->endpoints.list[i], down_before);
         for (size_t q = 0; q < w->question_count; q++) {

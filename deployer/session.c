@@ -227,8 +227,9 @@ static int run(struct session *s, bool force, struct error *err)
     struct error why;
     const struct progress progress = {.line = say_line, .ctx = s};
     sigset_t stop;
+    const int64_t patience = s->role == ROLE_OPERATOR ? DEPLOY_OPERATOR_LOCK_MS : DEPLOY_LOCK_MS;
     s->done = true;
-    if (!turn_deploy_begin(s->turn, s->brings_new, clock_ms() + DEPLOY_LOCK_MS))
+    if (!turn_deploy_begin(s->turn, s->brings_new, clock_ms() + patience))
         return say_busy(s, "other deployments are under way", err);
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
@@ -237,6 +238,7 @@ static int run(struct session *s, bool force, struct error *err)
     sigprocmask(SIG_BLOCK, &stop,
                 NULL); /* a deployment that has begun is finished, and it is the session's last act */
     deploy_limit(s->deploy, may_repeat, s);
+    deploy_set_patience(s->deploy, patience);
     s->start_us = clock_us();
     int rc = deploy_run(s->deploy, force, &progress, &out, &why);
     wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);

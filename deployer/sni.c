@@ -547,20 +547,6 @@ int sni_has_domains(int ssl_fd, const char *name, struct error *err)
     return rc ? rc : found != FOUND_NOTHING;
 }
 
-int sni_lists_name(int ssl_fd, const char *name, const char *host_name, struct error *err)
-{
-    struct sni_folder folder = {.state = SNI_USED};
-    int rc;
-    AUTO_CLOSE int dirfd = open_folder(ssl_fd, name, &rc, err);
-    if (dirfd < 0)
-        return rc;
-    rc = read_domains(dirfd, &folder, err);
-    bool lists = !rc && list_has(&folder.domains.names, host_name);
-    free(folder.text);
-    sni_domains_free(&folder.domains);
-    return rc ? rc : lists;
-}
-
 int sni_retire_folder(int ssl_fd, const char *name, struct error *err)
 {
     int rc;

@@ -97,10 +97,6 @@ enum {
 };
 int sni_write_domains(int ssl_fd, const char *name, char *const *names, size_t count, struct error *err);
 
-/* Whether the folder's file `domains` has this name, in whatever form: 1, 0, also without a file, or an
- * error. */
-int sni_lists_name(int ssl_fd, const char *name, const char *host_name, struct error *err);
-
 /* Removes what a crash left half-written in a folder. */
 void sni_remove_temporaries(int ssl_fd);
 

@@ -13,6 +13,7 @@ from tests.lab.mailcow import SERVICES
 from tests.lab.pki import CA
 from tests.system.checks import (CONFIG, DONE, FAILED, TEMPORARY, UNHURRIED, Untouched, assert_deployed, deploy_record,
                                  installed_fingerprint, recorded)
+from tests.system.test_ladder import PROGRAMS, SLOW_START, assert_old, breaking, deaf, ecdsa_only, quarantine  # noqa: F401
 
 CERTS = "/etc/mailcow-certsync/docker"
 ALLOW_ALL = ["http-request allow"]
@@ -200,6 +201,28 @@ def test_without_commands_the_services_are_restarted(product, case):
             assert after[one][1] < after[other][0], f"{other} was stopped before {one} had started"
         assert product.deploy().returncode == DONE
         assert {service: life(product, service) for service in SERVICES} == after, "what is served is left alone"
+
+
+def test_who_starts_slowly_is_waited_for_also_where_nobody_may_look(product, deaf):
+    """Docker's proxy accepts for it, and nobody can say when its container was started."""
+    rows, settings = RESTRICTED["restarts only"]
+    deaf("dovecot-mailcow", PROGRAMS["dovecot-mailcow"], SLOW_START)
+    with behind(product, *rows, **settings, timeout="5s"):
+        new = product.renew()
+        result = product.push("-v")
+        assert result.returncode == DONE, words(result)
+        assert_deployed(product, new)
+
+
+def test_what_breaks_without_commands_is_rolled_back_as_well(ecdsa_only):
+    """Each service is restarted with the old pair, whatever the others showed with the new one."""
+    rows, settings = RESTRICTED["no commands"]
+    with behind(ecdsa_only, *rows, **settings, timeout="8s"):
+        bad = ecdsa_only.renew(breaking(ecdsa_only))
+        result = ecdsa_only.push("-v")
+        assert result.returncode == FAILED and "rolled-back" in words(result), words(result)
+        assert_old(ecdsa_only, ecdsa_only.old)
+        assert [item["fingerprint"] for item in quarantine(ecdsa_only)] == [bad.fingerprint]
 
 
 def test_a_proxy_that_allows_all_that_is_needed(product):

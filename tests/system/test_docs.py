@@ -374,6 +374,7 @@ def test_limits_are_those_of_the_code():
                               ("common/wire.h", "WIRE_BUDGET", "8 MiB"), ("common/want.h", "WANT_MAX", "1024"),
                               ("common/want.h", "WANT_MAX_NAMES", "256 names"), ("deployer/session.h", "SESSION_COMMAND_MS", "60 s"),
                               ("deployer/session.h", "SESSION_SAY_MS", "5 s"), ("deployer/deploy.h", "DEPLOY_LOCK_MS", "120 s"),
+                              ("deployer/deploy.h", "DEPLOY_OPERATOR_LOCK_MS", "600 s"),
                               ("deployer/serve.h", "SERVE_MAX_PUSHERS", "256 pushers"),
                               ("deployer/waiting.h", "WAITING_MAX", "1024 more"), ("deployer/session.h", "SESSION_HELLO_MS", "15 s"),
                               ("deployer/turn.h", "TURN_SILENT_MS", "1 s"), ("deployer/turn.h", "TURN_BUNDLE_MS", "3 s"),

@@ -214,28 +214,6 @@ def test_names_are_added_to_a_folder_and_taken_away(product):
     assert_as_mailcow_renders(product)
 
 
-def test_a_name_is_added_when_a_certificate_covers_it(product):
-    """Until then who has it serves it on; every pass says so."""
-    bundle = product.issue("a.example.edu", "b.example.edu")
-    leaf = lineage(product, "npm-20", bundle)
-    configure(product, net="a.example.edu, b.example.edu")
-    pushed(product)
-    configure(product, net="b.example.edu, c.example.edu")
-    for _ in range(2):
-        result = product.deploy("reconcile")
-        assert result.returncode == FAILED and "does not cover c.example.edu" in result.stderr, result
-        assert folder(product, "net")["domains"] == "b.example.edu"
-        assert product.served_everywhere("c.example.edu") == everywhere(product.old)
-        assert product.served_everywhere("b.example.edu") == everywhere(bundle)
-    bundle = product.issue("b.example.edu", "c.example.edu")
-    leaf.renew(bundle)
-    pushed(product)
-    assert folder(product, "net")["domains"] == "b.example.edu c.example.edu"
-    for name in ("b.example.edu", "c.example.edu"):
-        assert product.served_everywhere(name) == everywhere(bundle)
-    assert product.deploy("reconcile").returncode == DONE
-
-
 def test_a_folder_is_removed(product):
     bundle = product.issue("*.example.edu", OTHER)
     product.mailcow.add_sni(OTHER, bundle, OTHER, restart=False)

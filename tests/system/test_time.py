@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab import DEPLOY_STATE, PUSH, PUSH_STATE
+from tests.lab.lab import DEPLOY, DEPLOY_STATE, PUSH, PUSH_STATE
 from tests.system.checks import (DONE, FAILED, TEMPORARY, Untouched, assert_deployed, assert_works_again, deploy_record, end,
                                  generations, push_state, read_until, recorded, start_push, steps, updating)
 
@@ -169,6 +169,19 @@ def test_a_certificate_expires_while_its_deployment_waits(product):
         result = end(running)
         assert result.returncode == FAILED and "it expired" in result.stderr, result
     assert recorded(product) is None and new.fingerprint not in product.deploy("status").stdout
+
+
+def test_an_operators_deployment_has_more_patience_and_says_what_it_waits_for(product):
+    """And `recover` none, for which Docker's start waits: who has the lock has done its work."""
+    start_deployer(product, 0)
+    new = product.renew()
+    assert product.push().returncode == DONE
+    with locked(product):
+        running = product.mail.popen([DEPLOY, "-v"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        read_until(running, "waiting")
+        assert product.deploy("recover").returncode == DONE
+    assert end(running).returncode == DONE
+    assert_deployed(product, new)
 
 
 @pytest.mark.parametrize("days", [80, -80])

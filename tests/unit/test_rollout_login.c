@@ -145,7 +145,7 @@ static void what_worked_is_tried_again_and_then_broken(void **state)
     serve_as("one", refuses);
     serve_as("two", lets_in);
     begin();
-    rollout_login_recall(login, "smtp@x smtps@one/login smtps@two/login ");
+    rollout_login_recall(login, "smtp@x smtps@one/login smtps@two/login ", false);
     int64_t start = clock_ms();
     assert_true(broke(text));
     assert_in_range(clock_ms() - start, 1000, 3500);
@@ -161,7 +161,7 @@ static void what_was_refused_is_not_in_again_because_it_cannot_be_tried(void **s
     (void)state;
     serve_as("one", refuses);
     begin();
-    rollout_login_recall(login, "smtps@one/login ");
+    rollout_login_recall(login, "smtps@one/login ", false);
     goes_at = "not-logged-in";
     assert_true(broke(text));
     assert_has(text, "does not any more: refused: 535 not you");
@@ -176,7 +176,7 @@ static void what_cannot_be_tried_is_tried_again(void **state)
     char text[400];
     serve_as("one", refuses);
     begin();
-    rollout_login_recall(login, "smtps@one/login ");
+    rollout_login_recall(login, "smtps@one/login ", false);
     assert_int_equal(unlinkat(d->fd, "cert.pem", 0), 0);
     int64_t start = clock_ms();
     assert_false(broke(text));
@@ -191,7 +191,7 @@ static void what_is_not_known_does_not_break(void **state)
     serve_as("one", refuses);
     begin();
     assert_false(broke(text));
-    rollout_login_recall(login, "smtps@one smtps@onetwo/login smtps@two/login ");
+    rollout_login_recall(login, "smtps@one smtps@onetwo/login smtps@two/login ", false);
     notes("");
     assert_false(broke(text));
     assert_int_equal(servers[0].tally->connections, 2);
@@ -204,7 +204,7 @@ static void what_cannot_be_looked_up_does_not_break(void **state)
     serve_as("one", lets_in);
     strcpy(list.list[0].addresses[0].host, "no host");
     begin();
-    rollout_login_recall(login, "smtps@one/login ");
+    rollout_login_recall(login, "smtps@one/login ", false);
     assert_false(broke(text));
     assert_has(said, "not-logged-in endpoint=smtps address=no host:");
     assert_has(said, ": unresolved: the name no host does not resolve: ");
@@ -216,11 +216,24 @@ static void notes_only_what_fits(void **state)
     (void)state;
     serve_as("one", lets_in);
     begin();
-    rollout_login_recall(login, "smtps@one/login ");
+    rollout_login_recall(login, "smtps@one/login ", false);
     rollout_login_note(login, note, strlen("smtp@x smtps@one/login "));
     assert_string_equal(note, "smtp@x ");
     rollout_login_note(login, note, strlen("smtp@x smtps@one/login ") + 1);
     assert_string_equal(note, "smtp@x smtps@one/login ");
+}
+
+static void takes_what_worked_by_every_list(void **state)
+{
+    (void)state;
+    serve_as("one", lets_in);
+    serve_as("two", lets_in);
+    begin();
+    rollout_login_recall(login, "smtps@one/login smtps@two/login ", false);
+    rollout_login_recall(login, "smtps@two/login ", true);
+    notes("smtps@two/login ");
+    rollout_login_recall(login, "smtps@one/login ", true);
+    notes("");
 }
 
 /* The key that the password is for is that of the leaf that is expected, and no other. */
@@ -230,7 +243,7 @@ static void tries_nothing_without_the_expected_leaf(void **state)
     (void)state;
     serve_as("one", lets_in);
     begin();
-    rollout_login_recall(login, "smtps@one/login ");
+    rollout_login_recall(login, "smtps@one/login ", false);
     assert_false(rollout_login_broke(login, old_leaf.fingerprint, text, sizeof text));
     assert_has(said, "warning: nobody logs in: cert.pem is not what is to be served");
     assert_int_equal(servers[0].tally->connections, 0);
@@ -251,7 +264,7 @@ static void goes_on_without_a_usable_file(void **state)
     begin();
     assert_null(login);
     rollout_login_before(login, new_leaf.fingerprint);
-    rollout_login_recall(login, "smtps@one/login ");
+    rollout_login_recall(login, "smtps@one/login ", false);
     notes("");
     assert_false(broke(text));
     assert_string_equal(said, "");
@@ -269,6 +282,7 @@ int main(void)
         TEST(what_is_not_known_does_not_break),
         TEST(what_cannot_be_looked_up_does_not_break),
         TEST(notes_only_what_fits),
+        TEST(takes_what_worked_by_every_list),
         TEST(tries_nothing_without_the_expected_leaf),
         TEST(goes_on_without_a_usable_file),
     };
