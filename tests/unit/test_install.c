@@ -323,13 +323,25 @@ static void write_intent(struct host *h, const char *want)
 
 #define NEW "new.example.org"
 
+/* As mailcow's own: the unit's umask is 077, and root in a container may be another user. */
 static void test_install_into_a_new_folder(void **state)
 {
     struct host *h = *state;
+    if (geteuid() == 0) {
+        assert_int_equal(fchown(h->ssl_fd, 1007, -1), 0);
+        h->owner.gid = 1008;
+    }
     stage(h, NEW);
+    mode_t before = umask(0077);
     installs(h, NEW);
+    umask(before);
     holds(h, "ssl/" NEW, "new chain", "new key", 0);
-    assert_int_equal(stat_of(h, "ssl/" NEW).st_mode & 0777, 0755);
+    struct stat folder = stat_of(h, "ssl/" NEW);
+    assert_int_equal(folder.st_mode & 0777, 0755);
+    if (geteuid() == 0) {
+        assert_int_equal(folder.st_uid, 1007);
+        assert_int_equal(folder.st_gid, 1008);
+    }
     intends(h, false);
 }
 
@@ -344,9 +356,10 @@ static void test_recover_a_new_folder(void **state)
         memcpy(intent.generation, h->id, sizeof intent.generation);
         assert_int_equal(file_remove_tree(h->ssl_fd, NEW, &err), 0);
         if (with_folder)
-            assert_int_equal(mkdirat(h->ssl_fd, NEW, 0755), 0);
+            assert_int_equal(mkdirat(h->ssl_fd, NEW, 0700), 0);
         assert_int_equal(store_write_intent(h->s, &intent, &err), 0);
         recover(h, INSTALL_RECOVERED, NEW);
+        assert_int_equal(stat_of(h, "ssl/" NEW).st_mode & 0777, 0755);
         holds(h, "ssl/" NEW, "new chain", "new key", 0);
     }
 }
