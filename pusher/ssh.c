@@ -71,24 +71,34 @@ static int next_event(struct ssh *s, int64_t deadline_ms, struct ssh_event *even
     return 1;
 }
 
+/* The child's wait status, -1 if there is none. One that has not ended by the deadline is ended. */
+static int wait_status(pid_t child, int64_t deadline_ms)
+{
+    int status, flags = WNOHANG;
+    for (;;) {
+        pid_t pid = waitpid(child, &status, flags);
+        if (pid > 0 || (pid < 0 && errno != EINTR))
+            return pid < 0 ? -1 : status;
+        if (pid == 0 && clock_left_ms(deadline_ms)) {
+            poll(NULL, 0, 1);
+        } else if (pid == 0) {
+            kill(child, SIGKILL);
+            flags = 0;
+        }
+    }
+}
+
 /* Waits for the child's end, which comes soon after its last event. Its wait status, -1 if there is none. */
 static int reap(struct ssh *s)
 {
     struct ssh_event event = {0};
     int64_t deadline = clock_ms() + GRACE_MS;
-    int status, got;
-    while ((got = next_event(s, deadline, &event)) > 0)
+    while (next_event(s, deadline, &event) > 0)
         if (event.is_end && !s->ended) {
             s->ended = true;
             s->end = event;
         }
-    if (got == 0)
-        kill(s->pid, SIGKILL);
-    pid_t pid;
-    do
-        pid = waitpid(s->pid, &status, 0);
-    while (pid < 0 && errno == EINTR);
-    return pid < 0 ? -1 : status;
+    return wait_status(s->pid, deadline);
 }
 
 static void release(struct ssh *s)
