@@ -73,7 +73,11 @@ const struct alarm_conf alarm_conf_defaults = {
 #define AT(field) offsetof(struct alarm_conf, field)
 
 const struct conf_key alarm_keys[] = {
-    {.name = "contact", .type = CONF_DURATION, .offset = AT(contact), .max = 365 * DAY},
+    {.name = "contact",
+     .type = CONF_DURATION,
+     .offset = AT(contact),
+     .max = 365 * DAY,
+     .line_offset = AT(contact_line)},
     {.name = "expiry", .type = CONF_NUMBER, .offset = AT(expiry), .max = 90},
     {.name = "failures", .type = CONF_NUMBER, .offset = AT(failures), .max = 1000},
     {.name = "unserved", .type = CONF_NUMBER, .offset = AT(unserved), .max = 90},

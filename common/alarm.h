@@ -57,10 +57,11 @@ struct alarm {
 
 /* Section [alarm] of either configuration. 0: that alarm is never raised. */
 struct alarm_conf {
-    int64_t contact; /* seconds without */
-    long unserved;   /* percent of the lifetime of the renewal */
-    long expiry;     /* percent of the lifetime that are left */
-    long failures;   /* passes in a row, where time alone may cure it */
+    int64_t contact;       /* seconds without */
+    unsigned contact_line; /* where it stands, 0: it is the default */
+    long unserved;         /* percent of the lifetime of the renewal */
+    long expiry;           /* percent of the lifetime that are left */
+    long failures;         /* passes in a row, where time alone may cure it */
 };
 extern const struct alarm_conf alarm_conf_defaults;
 /* For a struct alarm_conf; the last one, `unserved`, is the pusher's. */

@@ -121,6 +121,18 @@ static const struct conf_section sections[] = {
      KEYS(target_keys)},
 };
 
+/* Between two contacts verify_every passes. */
+static void check_alarm(const struct push_conf *s, const char *path, struct problems *problems)
+{
+    const struct alarm_conf *alarm = &s->alarm;
+    if (alarm->contact > 0 && alarm->contact <= s->verify_every)
+        problem_add(
+            problems,
+            "%s:%u: contact = %llds is no longer than verify_every, %llds, the time between two contacts: it "
+            "would be raised though all is well; give it some hours more, or 0 for never",
+            path, alarm->contact_line, (long long)alarm->contact, (long long)s->verify_every);
+}
+
 static void check_sources(const struct push_conf *s, const char *path, struct problems *problems)
 {
     for (size_t i = 0; i < s->source_count; i++) {
@@ -131,9 +143,9 @@ static void check_sources(const struct push_conf *s, const char *path, struct pr
     }
 }
 
-static void check_targets(const struct push_conf *s, const char *path, struct problems *problems)
+static void check_targets(const struct push_conf *s, const char *path, bool is_clean,
+                          struct problems *problems)
 {
-    bool is_clean = !problems->count; /* else a list may be empty since what it had is among them */
     for (size_t i = 0; i < s->target_count; i++) {
         const struct target *target = &s->targets[i];
         if (!target->host)
@@ -142,6 +154,16 @@ static void check_targets(const struct push_conf *s, const char *path, struct pr
             problem_add(problems, "%s:%u: wants is empty: without that key all are pushed", path,
                         target->wants_line);
     }
+}
+
+static int check(const struct push_conf *s, const char *path, struct problems *problems)
+{
+    bool is_clean = !problems->count; /* else what a key lacks may be among them */
+    if (is_clean)
+        check_alarm(s, path, problems);
+    check_sources(s, path, problems);
+    check_targets(s, path, is_clean, problems);
+    return problems->count ? E_CONFIG : 0;
 }
 
 static int set_defaults(struct push_conf *out)
@@ -157,9 +179,7 @@ int push_conf_parse(const char *path, char *text, struct push_conf *out, struct 
     if (set_defaults(out) < 0)
         return E_TEMPORARY;
     conf_parse(path, text, sections, sizeof sections / sizeof *sections, out, problems);
-    check_sources(out, path, problems);
-    check_targets(out, path, problems);
-    return problems->count ? E_CONFIG : 0;
+    return check(out, path, problems);
 }
 
 struct target *push_conf_target(struct push_conf *s, const char *name)
@@ -176,9 +196,7 @@ int push_conf_read_part(const char *path, struct push_conf *out, struct problems
         return E_CONFIG;
     if (out->alarm.contact < 0)
         out->alarm.contact = 2 * out->verify_every;
-    check_sources(out, path, problems);
-    check_targets(out, path, problems);
-    return problems->count ? E_CONFIG : 0;
+    return check(out, path, problems);
 }
 
 int push_conf_read(const char *path, struct push_conf *out, struct problems *problems)

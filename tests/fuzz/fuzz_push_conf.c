@@ -38,6 +38,7 @@ static void check_bounds(const struct push_conf *c)
 {
     CHECK(is_path(c->state) && c->verify_every >= 60 && c->verify_every <= 31536000 && c->watch_every >= 10 &&
           c->watch_every <= 86400);
+    CHECK(!c->alarm.contact || c->alarm.contact > c->verify_every);
     CHECK(c->source_count >= 1 && c->source_count <= PUSH_CONF_MAX_SOURCES);
     CHECK(c->target_count >= 1 && c->target_count <= PUSH_CONF_MAX_TARGETS);
     for (size_t i = 0; i < c->source_count; i++) {

@@ -152,6 +152,27 @@ static void refuses_bad_values(void **state)
         ":5: unknown section [targets]; there are [push], [alarm], [metrics], [source NAME], [target NAME]");
 }
 
+/* Else it is raised whenever nothing changes for verify_every. */
+static void contact_is_longer_than_verify_every(void **state)
+{
+    CLEANUP(forget) struct reading r = {0};
+    refused(*state, SOURCE TARGET "[alarm]\ncontact = 1d\n",
+            "push.conf:6: contact = 86400s is no longer than verify_every, 86400s, the time between two "
+            "contacts");
+    refused(*state, "[alarm]\ncontact = 3d\n[push]\nverify_every = 4d\n" SOURCE TARGET,
+            "push.conf:2: contact = 259200s is no longer than verify_every, 345600s");
+    refused(*state, SOURCE TARGET "[alarm]\ncontact = 1h\n[push]\nverify_every = 1x\n",
+            ":8: verify_every = 1x");
+    read_conf(&r, *state, SOURCE TARGET "[alarm]\ncontact = 0\n");
+    assert_int_equal(r.rc, 0);
+    assert_int_equal(r.conf.alarm.contact, 0);
+    read_conf(&r, *state, SOURCE TARGET "[alarm]\ncontact = 25h\n");
+    assert_int_equal(r.rc, 0);
+    read_conf(&r, *state, SOURCE TARGET "[push]\nverify_every = 365d\n");
+    assert_int_equal(r.rc, 0);
+    assert_int_equal(r.conf.alarm.contact, 730 * 86400);
+}
+
 static void bounds_sources_and_targets(void **state)
 {
     CLEANUP(forget) struct reading r = {0};
@@ -180,6 +201,7 @@ int main(void)
         WITH_DIRECTORY(wants_either_a_path_or_a_pair),
         WITH_DIRECTORY(says_what_is_missing),
         WITH_DIRECTORY(refuses_bad_values),
+        WITH_DIRECTORY(contact_is_longer_than_verify_every),
         WITH_DIRECTORY(bounds_sources_and_targets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
