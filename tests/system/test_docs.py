@@ -289,6 +289,12 @@ def test_what_holds_keys_is_neither_swapped_nor_dumped_nor_boundless(name):
     assert {"LimitCORE=0", "MemorySwapMax=0"} <= set(lines) and any(line.startswith("MemoryMax=") for line in lines)
 
 
+@pytest.mark.parametrize("path", ["systemd/mailcow-cert-alert@.service", "conf/monitoring/ping/mailcow-cert-ping@.service"])
+def test_what_a_quiet_unit_says_is_kept(path):
+    """LogLevelMax= drops what is less; stderr is `info` by default, and holds why nobody could be told."""
+    assert {"LogLevelMax=notice", "SyslogLevel=notice"} <= set((REPOSITORY / path).read_text().splitlines())
+
+
 def test_packages_have_the_version_of_the_programs():
     makefile, changelog = (REPOSITORY / "Makefile").read_text(), (REPOSITORY / "debian/changelog").read_text()
     assert re.match(r"mailcow-certsync \((.*)-\d+\)", changelog)[1] == re.search(r"^VERSION := (.*)$", makefile, re.MULTILINE)[1]
