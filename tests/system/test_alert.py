@@ -176,6 +176,10 @@ def test_a_failure_that_could_not_judge_is_told_once_a_day(alert):
     yesterday = time.time() - 86400 - 60
     os.utime(alert.folder / "told" / UNIT, (yesterday, yesterday))
     assert alert.send("signal", **to).returncode == 0 and "failed (signal" in alert.mail()["Subject"]
+    ahead = time.time() + 30 * 86400  # as the clock was
+    os.utime(alert.folder / "told" / UNIT, (ahead, ahead))
+    assert alert.send("timeout", **to).returncode == 0 and "failed (timeout" in alert.mail()["Subject"]
+    assert alert.send("timeout", **to).returncode == 0 and not alert.mail()
 
 
 def test_a_failure_is_told_also_where_that_cannot_be_noted(alert):
