@@ -323,6 +323,14 @@ static int read_verdict(struct pass *p, struct error *err)
 
 /* ---- the state ---- */
 
+static time_t begin_of_installed(const struct pass *p, const struct plan *plan)
+{
+    const struct state_want *before = recall_installed(p, plan->want);
+    if (strcmp(plan->want->installed, plan->fingerprint) == 0)
+        return plan->not_before;
+    return before ? before->not_before : 0;
+}
+
 /* Only what the deployer's word says to be served is recorded; the rest is tried again by the next pass. */
 static int record(struct pass *p, struct error *err)
 {
@@ -336,7 +344,6 @@ static int record(struct pass *p, struct error *err)
     for (size_t i = 0; i < count; i++) {
         const struct plan *plan = &p->plans[i];
         const struct state_want *before = recall(p, plan->want->id);
-        const struct state_want *installed = recall_installed(p, plan->want);
         struct state_want *want = &new.wants[i];
         strcpy(want->id, plan->want->id);
         memcpy(want->result, plan->result, sizeof want->result);
@@ -349,7 +356,7 @@ static int record(struct pass *p, struct error *err)
             want->not_after = plan->not_after;
             want->since = same ? before->since : new.contact;
         } else {
-            want->not_before = installed ? installed->not_before : 0;
+            want->not_before = begin_of_installed(p, plan);
             want->not_after = plan->want->not_after;
             if (before)
                 memcpy(want->lineage, before->lineage, sizeof want->lineage);

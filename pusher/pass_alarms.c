@@ -28,7 +28,7 @@ static void judge_renewals(struct alarm_book *book, const struct pass_alarms_opt
     bool known = is_all_known(o);
     for (size_t i = 0; i < s->names.count; i++) {
         const struct lineage *l = candidate_choose(o->lineages, &s->names.list[i], time(NULL), &ignored);
-        if (!known)
+        if (!known || !s->wants[i].fingerprint[0])
             alarm_keep(book, ALARM_UNSERVED, target->name, s->wants[i].id, s->wants[i].since);
         if (!l)
             continue;

@@ -10,6 +10,8 @@ void push_alarms_judge(struct alarm_book *b, const struct push_conf *conf, const
                                           .want = want->id,
                                           .not_before = want->not_before,
                                           .not_after = want->not_after};
+        if (!want->fingerprint[0])
+            alarm_keep(b, ALARM_EXPIRY, target->name, want->id, 0);
         alarm_judge_expiry(b, &conf->alarm, &served);
     }
 }

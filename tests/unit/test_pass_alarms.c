@@ -162,6 +162,22 @@ static void an_expiry_is_not_over_since_it_cannot_be_said_to_be_served(void **st
     assert_has(entry(&p, "expiry"), "\"times\": 1");
 }
 
+/* The renewal is what the mail host has, and some endpoint does not show it. */
+static void nothing_is_over_since_the_renewal_is_installed(void **state)
+{
+    AUTO_PASS struct pass p = {.d = *state};
+    begin(&p);
+    const struct cert_info *renewal = cert_info(p.lineages.list[0].cert);
+    const struct state_want installed = {
+        .lineage = "npm/npm-5", .not_before = renewal->not_before, .not_after = renewal->not_after};
+    write_state(&p, time(NULL), &installed);
+    assert_int_equal(judge(&p), E_FAILED);
+    assert_has(entry(&p, "unserved"), "\"times\": 1");
+    assert_has(entry(&p, "expiry"), "\"times\": 1");
+    assert_lacks(p.said, "alarm-over unserved");
+    assert_lacks(p.said, "alarm-over expiry");
+}
+
 /* Its own time says when the last contact was. */
 static void a_damaged_state_still_counts_from_the_last_contact(void **state)
 {
@@ -299,6 +315,7 @@ int main(void)
         WITH_DIRECTORY(a_state_that_cannot_be_read_ends_no_alarm),
         WITH_DIRECTORY(nothing_stands_but_the_state_cannot_be_read),
         WITH_DIRECTORY(an_expiry_is_not_over_since_it_cannot_be_said_to_be_served),
+        WITH_DIRECTORY(nothing_is_over_since_the_renewal_is_installed),
         WITH_DIRECTORY(a_damaged_state_still_counts_from_the_last_contact),
         WITH_DIRECTORY(a_renewal_that_cannot_be_read_is_not_taken_for_served),
         WITH_DIRECTORY(nor_is_one_of_which_a_file_is_missing),
