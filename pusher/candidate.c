@@ -114,6 +114,17 @@ const struct lineage *candidate_choose(const struct lineage_list *l, const struc
     return best;
 }
 
+time_t candidate_next_begin(const struct lineage_list *l, time_t now)
+{
+    time_t next = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        time_t begin = l->list[i].cert ? cert_info(l->list[i].cert)->not_before : 0;
+        if (begin > now && (!next || begin < next))
+            next = begin;
+    }
+    return next;
+}
+
 /* ---- load ---- */
 
 static int try_load(const struct lineage *lineage, struct secret *bundle, struct cert **out_cert,

@@ -20,6 +20,9 @@ void candidate_parse(struct lineage_list *l, struct report *report);
 const struct lineage *candidate_choose(const struct lineage_list *l, const struct want *want, time_t now,
                                        struct error *err);
 
+/* When the first of those begins that are not valid yet; 0: there are none. */
+time_t candidate_next_begin(const struct lineage_list *l, time_t now);
+
 /*
  * Waits while a pair does not match of which a file changed less than ten seconds ago: it is in the midst of
  * a renewal. The lineages are to be looked for again then. A process of its own reads the keys.

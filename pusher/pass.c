@@ -32,6 +32,7 @@ struct pass {
     struct want_list wants;   /* of the greeting, those that are this target's */
     struct plan *plans;       /* one for each of them */
     int64_t load_deadline_ms; /* for pairs that do not match yet */
+    time_t next_begin;        /* of the lineages that are not valid yet; 0: there are none */
     struct wire *wire;
 };
 
@@ -183,6 +184,7 @@ static int choose_all(struct pass *p, struct error *err)
     if (!p->plans)
         return error_memory(err);
     p->load_deadline_ms = clock_ms() + CANDIDATE_LOAD_MS;
+    p->next_begin = candidate_next_begin(p->opts->lineages, time(NULL));
     for (size_t i = 0; i < p->wants.count; i++) {
         struct plan *plan = &p->plans[i];
         plan->want = &p->wants.list[i];
@@ -334,7 +336,7 @@ static time_t begin_of_installed(const struct pass *p, const struct plan *plan)
 /* Only what the deployer's word says to be served is recorded; the rest is tried again by the next pass. */
 static int record(struct pass *p, struct error *err)
 {
-    AUTO_STATE struct state new = {.contact = time(NULL)};
+    AUTO_STATE struct state new = {.contact = time(NULL), .next_begin = p->next_begin};
     size_t count = p->wants.count;
     new.wants = calloc(count + 1, sizeof *new.wants);
     if (!new.wants)

@@ -88,6 +88,7 @@ static int parse_state(const json_t *root, struct state *s, struct error *err)
     size_t i;
     if (!text_parse_time(member_text(root, "contact"), &s->contact))
         return error_set(err, E_FAILED, "no time of contact");
+    s->next_begin = member_time(root, "next_begin");
     s->wants = calloc(json_array_size(wants) + 1, sizeof *s->wants);
     if (!s->wants)
         return error_memory(err);
@@ -151,8 +152,9 @@ int state_write(int dirfd, const char *target, const struct state *s, struct err
         json_array_append_new(wants, new_want(&s->names.list[i], &s->wants[i]));
     for (size_t i = 0; i < s->signature_count; i++)
         json_array_append_new(signatures, json_string(s->signatures[i]));
-    json_auto_t *root = json_pack("{s:s, s:o, s:o}", "contact", text_time(when, s->contact), "wants", wants,
-                                  "signatures", signatures);
+    json_auto_t *root =
+        json_pack("{s:s, s:o, s:o, s:o}", "contact", text_time(when, s->contact), "next_begin",
+                  member_new_time(s->next_begin), "wants", wants, "signatures", signatures);
     AUTO_FREE char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     if (!text)
         return error_memory(err);

@@ -22,6 +22,7 @@ struct state_want {
 
 struct state {
     time_t contact;           /* of the last verdict; 0: never */
+    time_t next_begin;        /* of the lineages that were not valid yet at the contact; 0: all were */
     struct want_list names;   /* the wants with their names */
     struct state_want *wants; /* one for each, in the same order */
     char **signatures;        /* of the target's address and wants, and of the lineages, as they were at the

@@ -4,7 +4,8 @@ bool unchanged(const struct state *s, const struct push_conf *conf, const struct
                const struct lineage_list *lineages, time_t now)
 {
     time_t age = now - s->contact;
-    return age >= 0 && age < conf->verify_every && state_is_current(s, target, lineages);
+    bool has_begun = s->next_begin && now >= s->next_begin;
+    return !has_begun && age >= 0 && age < conf->verify_every && state_is_current(s, target, lineages);
 }
 
 void unchanged_report(const struct state *s, const struct target *target, struct report *report)

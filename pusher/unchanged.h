@@ -10,7 +10,7 @@
 
 /*
  * Whether a pass has nothing to do: every want was served at the last contact, the lineages are as they were,
- * and the contact is less than verify_every ago.
+ * none has become valid since, and the contact is less than verify_every ago.
  */
 bool unchanged(const struct state *s, const struct push_conf *conf, const struct target *target,
                const struct lineage_list *lineages, time_t now);

@@ -50,7 +50,8 @@ static void check_again(const struct state *s)
     struct error err;
     CHECK(state_write(dir, "again", s, &err) == 0);
     CHECK(state_read(dir, "again", &again, &err) == 0);
-    CHECK(again.contact == s->contact && again.names.count == s->names.count);
+    CHECK(again.contact == s->contact && again.next_begin == s->next_begin);
+    CHECK(again.names.count == s->names.count);
     CHECK(again.signature_count == s->signature_count);
     for (size_t i = 0; i < s->names.count; i++)
         check_same_want(s, &again, i);
