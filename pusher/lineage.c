@@ -45,7 +45,11 @@ static int add(struct lineage_list *l, const char *name, const char *cert_path, 
                struct error *err)
 {
     if (l->count == LINEAGE_MAX)
-        return error_set(err, E_CONFIG, "more than %d lineages", LINEAGE_MAX);
+        return error_set(
+            err, E_CONFIG,
+            "more than %d lineages: %s and those that come after it are left out; what is needed of "
+            "them can be a source of its own, in front of this one",
+            LINEAGE_MAX, strrchr(name, '/') ? strrchr(name, '/') + 1 : name);
     struct lineage *grown = reallocarray(l->list, l->count + 1, sizeof *grown);
     if (!grown)
         return error_memory(err);
@@ -119,8 +123,10 @@ static int scan_folder(struct lineage_list *l, const struct source *source, line
         return err->code = E_CONFIG;
     }
     size_t before = l->count;
+    bool is_full = false;
     for (int i = 0; i < count; i++) {
-        int entry_rc = scan_entry(l, source, entries[i]->d_name, on_trouble, ctx);
+        int entry_rc = is_full ? 0 : scan_entry(l, source, entries[i]->d_name, on_trouble, ctx);
+        is_full = is_full || (entry_rc < 0 && l->count == LINEAGE_MAX);
         rc = entry_rc < 0 ? 1 : rc;
         free(entries[i]);
     }

@@ -10,7 +10,7 @@
 #include "common/want.h"
 #include "pusher/push_conf.h"
 
-#define LINEAGE_MAX 1024
+#define LINEAGE_MAX 4096 /* of all sources together */
 
 struct lineage {
     char name[300];  /* "source/folder", or "source" for a pair of files or a single lineage */
@@ -25,7 +25,7 @@ struct lineage {
 struct lineage_list {
     struct lineage *list;
     size_t count;
-    bool is_partial;                  /* there is one more, of which a file is missing or cannot be reached */
+    bool is_partial; /* there are more: a file is missing or cannot be reached, or too many */
     void (*free_cert)(struct cert *); /* set by whoever sets a cert, so that the scan needs no cryptography */
 };
 void lineage_list_free(struct lineage_list *l);

@@ -95,6 +95,45 @@ static void finds_the_lineages_of_a_folder(void **state)
     assert_string_equal(cert_info(s.list.list[0].cert)->names[0], "mail.example.org");
 }
 
+/* Said once for a source, and not for each of those that are left out. */
+static void says_once_that_there_are_too_many(void **state)
+{
+    const struct directory *d = *state;
+    char first[] = "npm", second[] = "more", live[600];
+    struct lineage_list list = {0};
+    struct report *report = NULL;
+    struct error err;
+    struct capture c;
+    make_folder(d, "live");
+    write_text(d, "file.pem", "");
+    for (int i = 0; i < LINEAGE_MAX + 3; i++) {
+        char name[40], file[60];
+        snprintf(name, sizeof name, "live/npm-%05d", i);
+        make_folder(d, name);
+        snprintf(file, sizeof file, "%s/fullchain.pem", name);
+        assert_int_equal(linkat(d->fd, "file.pem", d->fd, file, 0), 0);
+        snprintf(file, sizeof file, "%s/privkey.pem", name);
+        assert_int_equal(linkat(d->fd, "file.pem", d->fd, file, 0), 0);
+    }
+    snprintf(live, sizeof live, "%s/live", d->path);
+    const struct push_conf conf = {.sources = {{.name = first, .path = live}, {.name = second, .path = live}},
+                                   .source_count = 2};
+    assert_int_equal(report_new(&report, &(struct report_opts){.program = "p"}, &err), 0);
+    capture_begin(&c, STDERR_FILENO);
+    lineage_scan(&conf, &list, report);
+    const char *said = capture_end(&c);
+    report_free(report);
+    assert_int_equal(list.count, LINEAGE_MAX);
+    assert_string_equal(list.list[LINEAGE_MAX - 1].name, "npm/npm-04095");
+    assert_true(list.is_partial);
+    assert_string_equal(
+        said, "p: source npm: more than 4096 lineages: npm-04096 and those that come after it are left "
+              "out; what is needed of them can be a source of its own, in front of this one\n"
+              "p: source more: more than 4096 lineages: npm-00000 and those that come after it are left "
+              "out; what is needed of them can be a source of its own, in front of this one\n");
+    lineage_list_free(&list);
+}
+
 static void takes_one_lineage_for_a_folder(void **state)
 {
     const struct directory *d = *state;
@@ -582,6 +621,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_DIRECTORY(finds_the_lineages_of_a_folder),
+        WITH_DIRECTORY(says_once_that_there_are_too_many),
         WITH_DIRECTORY(takes_one_lineage_for_a_folder),
         WITH_DIRECTORY(takes_a_pair_of_files),
         WITH_DIRECTORY(says_that_a_source_is_missing_or_empty),
