@@ -329,12 +329,24 @@ static int add_sources(struct watcher *w)
     return rc < 0 ? rc : sd_event_set_watchdog(w->event, true);
 }
 
+/* A service waits for a wrong one to be mended, since nobody may be there to start it again. A person sees
+ * what is wrong. */
+static int configure(struct watcher *w, struct error *err)
+{
+    AUTO_PROBLEMS struct problems ignored = {0};
+    if (*w->a->config != '/')
+        return error_set(err, E_USAGE, "--config %s: not an absolute path", w->a->config);
+    int rc = read_conf(w, &w->conf, err);
+    if (rc != E_CONFIG || !getenv("NOTIFY_SOCKET"))
+        return rc;
+    push_conf_free(&w->conf);
+    return push_conf_parse(w->a->config, (char[]){""}, &w->conf, &ignored);
+}
+
 static int watch(struct watcher *w, struct error *err)
 {
     CLEANUP(sd_event_unrefp) sd_event *event = NULL;
-    int rc = *w->a->config == '/'
-                 ? read_conf(w, &w->conf, err)
-                 : error_set(err, E_USAGE, "--config %s: not an absolute path", w->a->config);
+    int rc = configure(w, err);
     if (!rc)
         rc = watch_new(&w->watch, err);
     if (rc < 0)

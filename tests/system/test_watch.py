@@ -377,7 +377,19 @@ def test_a_wrong_configuration_does_not_end_it(product, watch):
     arrives(product, product.renew())
 
 
-def test_it_does_not_start_with_a_wrong_configuration(product):
+def test_nor_does_it_where_it_starts(product):
+    """As at a boot: nobody would start it again when the file is mended."""
+    good = product.proxy.read(PUSH_CONF)
+    product.proxy.write(PUSH_CONF, "nonsense\n")
+    new = product.renew()
+    with Watch(product) as watch:
+        assert f"The configuration is wrong: {PUSH_CONF}:1" in watch.status()
+        assert watch.log().count(f"{PUSH_CONF}:1") == 1
+        product.proxy.write(PUSH_CONF, good)
+        arrives(product, new)
+
+
+def test_by_hand_it_does_not_start_with_a_wrong_configuration(product):
     product.proxy.write(PUSH_CONF, "nonsense\n")
     result = product.push("watch")
     assert result.returncode == CONFIG and f"{PUSH_CONF}:1" in result.stderr
