@@ -175,6 +175,11 @@ void deploy_limit(struct deploy *d, bool (*may_repeat)(void *ctx), void *ctx)
     (void)d, (void)may_repeat, (void)ctx;
 }
 
+void deploy_set_patience(struct deploy *d, int64_t lock_ms)
+{
+    (void)d, (void)lock_ms;
+}
+
 int deploy_run(struct deploy *d, bool force, const struct progress *progress, struct deploy_outcome *out,
                struct error *err)
 {
