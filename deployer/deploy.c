@@ -28,7 +28,6 @@ struct deploy {
     bool repeats; /* it was asked, and said yes */
     struct rollout *rollout;
     struct outcome outcome; /* of the whole, beside those of the pairs */
-    int64_t lock_ms;        /* how long another deployment is waited for */
 };
 
 int deploy_new(struct deploy **out, struct mailhost *mailhost, struct error *err)
@@ -37,7 +36,6 @@ int deploy_new(struct deploy **out, struct mailhost *mailhost, struct error *err
     if (!d)
         return error_memory(err);
     d->host = mailhost;
-    d->lock_ms = DEPLOY_LOCK_MS;
     d->count = mailhost->wants.count;
     d->pairs = calloc(d->count + 1, sizeof *d->pairs);
     if (!d->pairs)
@@ -332,11 +330,6 @@ static void look_ahead(struct deploy *d)
 
 /* ---- limits ---- */
 
-void deploy_set_patience(struct deploy *d, int64_t lock_ms)
-{
-    d->lock_ms = lock_ms;
-}
-
 void deploy_limit(struct deploy *d, bool (*may_repeat)(void *ctx), void *ctx)
 {
     d->may_repeat = may_repeat;
@@ -515,13 +508,7 @@ static int recover(struct mailhost *host, const struct progress *progress, struc
  */
 static int begin(struct deploy *d, struct error *err)
 {
-    int rc = store_lock(d->host->store, clock_ms(), err);
-    if (rc == E_TEMPORARY) {
-        progress_say(&d->progress, "waiting: %s", err->text);
-        rc = store_lock(d->host->store, clock_ms() + d->lock_ms, err);
-    }
-    if (!rc)
-        rc = recover(d->host, &d->progress, err);
+    int rc = recover(d->host, &d->progress, err);
     for (size_t i = 0; !rc && i < d->count; i++)
         rc = mailcow_look(d->host->ssl_fd, d->pairs[i].want, err);
     if (!rc && d->to_remove[0])
@@ -616,6 +603,15 @@ static void keep_records(struct deploy *d, const struct deploy_outcome *out)
         progress_say(&d->progress, "warning: %s", err.text);
 }
 
+int deploy_lock(struct deploy *d, int64_t wait_ms, const struct progress *progress, struct error *err)
+{
+    int rc = store_lock(d->host->store, clock_ms(), err);
+    if (rc != E_TEMPORARY)
+        return rc;
+    progress_say(progress, "waiting: %s", err->text);
+    return store_lock(d->host->store, clock_ms() + wait_ms, err);
+}
+
 int deploy_run(struct deploy *d, bool force, const struct progress *progress, struct deploy_outcome *out,
                struct error *err)
 {
@@ -649,8 +645,9 @@ int deploy_recover(const struct deploy_conf *conf, struct report *report, struct
     if (ssl_fd < 0)
         return err->code;
     int rc = store_open(&store, conf->state, err);
-    if (!rc)
-        rc = store_lock(store, clock_ms(), err);
+    if (rc < 0)
+        return rc;
+    rc = store_lock(store, clock_ms(), err);
     if (rc == E_TEMPORARY) { /* Docker's start waits for this, and the other one may for Docker */
         step_line(report, "nothing to do: another deployment is under way, and has seen to it");
         return 0;

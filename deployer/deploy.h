@@ -70,15 +70,18 @@ struct deploy_outcome {
 };
 
 /*
+ * Keeps other deployments out until the process ends, as deploy_run needs it; says so when it has to wait for
+ * one. E_TEMPORARY: that has not ended in time. Nothing is changed yet.
+ */
+int deploy_lock(struct deploy *d, int64_t wait_ms, const struct progress *progress, struct error *err);
+
+/*
  * Runs it. force: reinstall and reload even where nothing changed, and try what is quarantined. 0 with the
  * outcome, or an error when it could not be begun (busy, state unreadable); a failure in its midst is an
  * outcome.
  */
 int deploy_run(struct deploy *d, bool force, const struct progress *progress, struct deploy_outcome *out,
                struct error *err);
-
-/* In place of DEPLOY_LOCK_MS. */
-void deploy_set_patience(struct deploy *d, int64_t lock_ms);
 
 /*
  * Only makes a whole pair of what a crash left behind, waiting for no daemon, no Docker and no other

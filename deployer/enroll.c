@@ -154,7 +154,8 @@ static void check_account(struct enrolment *e, const struct passwd *user, const 
 static void check_folder(struct enrolment *e)
 {
     struct stat st;
-    if (fstat(e->keys.folder, &st) < 0 || (st.st_mode & S_IXOTH))
+    if (fstat(e->keys.folder, &st) < 0 || (st.st_mode & S_IXOTH) ||
+        ((st.st_mode & S_IXGRP) && st.st_gid != 0)) /* a group of somebody's: its own */
         return;
     finding_add(&e->findings, FINDING_REFUSE, "keys-folder", NULL,
                 "%s has mode 0%o: sshd reads the keys in it as %s, and cannot", KEYS_FOLDER,

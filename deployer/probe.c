@@ -52,10 +52,10 @@ static bool compare(struct probe *p)
  */
 static bool fail_unheard(struct probe *p, enum verify_state state, const char *why)
 {
+    if (p->opts.proxy && !p->was_refused)
+        return over(p, VERIFY_DISTRUSTED, ENDPOINT_PROXY_HINT);
     if (p->tried > 1)
         state = VERIFY_UNREACHABLE;
-    else if (p->opts.proxy)
-        return over(p, VERIFY_DISTRUSTED, ENDPOINT_PROXY_HINT);
     return state == VERIFY_UNREACHABLE ? over(p, state, "accepted, but not a word was said: %.120s", why)
                                        : over(p, state, "%.120s", why);
 }
@@ -169,6 +169,7 @@ static bool connect_next(struct probe *p, int cause)
 {
     const struct probe_opts *o = &p->opts;
     while (p->tried < o->address_count) {
+        p->was_refused = p->was_refused || cause == ECONNREFUSED;
         hang_socket(p);
         p->outcome.address = (o->first + p->tried++) % o->address_count;
         cause = open_socket(p, &o->addresses[p->outcome.address]);
@@ -201,6 +202,7 @@ bool probe_start(struct probe *p, const struct probe_opts *opts)
 {
     p->opts = *opts;
     p->tried = 0;
+    p->was_refused = false;
     p->fd = -1;
     p->tls = NULL;
     memset(&p->outcome, 0, sizeof(p->outcome));

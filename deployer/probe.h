@@ -56,7 +56,8 @@ enum probe_phase {
 struct probe {
     struct probe_opts opts;
     enum probe_phase phase;
-    size_t tried; /* addresses */
+    size_t tried;     /* addresses */
+    bool was_refused; /* by one of them */
     int fd;
     short events;
     int64_t deadline_ms;

@@ -231,6 +231,8 @@ static int run(struct session *s, bool force, struct error *err)
     s->done = true;
     if (!turn_deploy_begin(s->turn, s->brings_new, clock_ms() + patience))
         return say_busy(s, "other deployments are under way", err);
+    s->start_us = clock_us();
+    int rc = deploy_lock(s->deploy, patience, &progress, &why);
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
@@ -238,9 +240,8 @@ static int run(struct session *s, bool force, struct error *err)
     sigprocmask(SIG_BLOCK, &stop,
                 NULL); /* a deployment that has begun is finished, and it is the session's last act */
     deploy_limit(s->deploy, may_repeat, s);
-    deploy_set_patience(s->deploy, patience);
-    s->start_us = clock_us();
-    int rc = deploy_run(s->deploy, force, &progress, &out, &why);
+    if (!rc)
+        rc = deploy_run(s->deploy, force, &progress, &out, &why);
     wire_set_deadline(s->wire, clock_ms() + SESSION_SAY_MS);
     if (rc < 0 && rc != E_TEMPORARY)
         report_event(s->report, EVENT_UNAVAILABLE, NULL, "%s", why.text);

@@ -175,9 +175,10 @@ void deploy_limit(struct deploy *d, bool (*may_repeat)(void *ctx), void *ctx)
     (void)d, (void)may_repeat, (void)ctx;
 }
 
-void deploy_set_patience(struct deploy *d, int64_t lock_ms)
+int deploy_lock(struct deploy *d, int64_t wait_ms, const struct progress *progress, struct error *err)
 {
-    (void)d, (void)lock_ms;
+    (void)d, (void)wait_ms, (void)progress, (void)err;
+    return 0;
 }
 
 int deploy_run(struct deploy *d, bool force, const struct progress *progress, struct deploy_outcome *out,
