@@ -221,24 +221,31 @@ static int say_busy(struct session *s, const char *why, struct error *err)
     return wire_write_line(s->wire, err, "%d busy: %s", WIRE_BUSY, why);
 }
 
+/* What has begun is finished, and it is the session's last act. */
+static void block_signals(void)
+{
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    sigaddset(&stop, SIGHUP);
+    sigprocmask(SIG_BLOCK, &stop, NULL);
+}
+
 static int run(struct session *s, bool force, struct error *err)
 {
     struct deploy_outcome out;
     struct error why;
     const struct progress progress = {.line = say_line, .ctx = s};
-    sigset_t stop;
     const int64_t patience = s->role == ROLE_OPERATOR ? DEPLOY_OPERATOR_LOCK_MS : DEPLOY_LOCK_MS;
     s->done = true;
     if (!turn_deploy_begin(s->turn, s->brings_new, clock_ms() + patience))
         return say_busy(s, "other deployments are under way", err);
+    if (s->role == ROLE_PUSHER) /* one that has come so far is not ended for a crowd; an operator's may be */
+        block_signals();
     s->start_us = clock_us();
     int rc = deploy_lock(s->deploy, patience, &progress, &why);
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTERM);
-    sigaddset(&stop, SIGINT);
-    sigaddset(&stop, SIGHUP);
-    sigprocmask(SIG_BLOCK, &stop,
-                NULL); /* a deployment that has begun is finished, and it is the session's last act */
+    block_signals();
     deploy_limit(s->deploy, may_repeat, s);
     if (!rc)
         rc = deploy_run(s->deploy, force, &progress, &out, &why);

@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import struct
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.lab.lab import DEPLOY, DEPLOY_STATE, PUSH, PUSH_STATE
 from tests.system.checks import (DONE, FAILED, TEMPORARY, Untouched, assert_deployed, assert_works_again, deploy_record, end,
-                                 generations, push_state, read_until, recorded, start_push, steps, updating)
+                                 generations, push_state, read_until, recorded, sessions, start_push, steps, updating)
 
 SHIM = Path(__file__).with_name("clock_shim.c")
 LIBRARY, CLOCK = "/run/lab/clock_shim.so", "/run/lab/clock"
@@ -182,6 +183,17 @@ def test_an_operators_deployment_has_more_patience_and_says_what_it_waits_for(pr
         product.mail.run([DEPLOY, "recover"], timeout=60)
     assert end(running).returncode == DONE
     assert_deployed(product, new)
+
+
+def test_an_operators_deployment_that_waits_can_be_ended(product):
+    """As by a stop of the unit, which does not wait for as long."""
+    start_deployer(product, 0)
+    with locked(product):
+        running = product.mail.popen([DEPLOY, "-v"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        read_until(running, "waiting")
+        for pid in sessions(product):
+            os.kill(pid, signal.SIGTERM)
+        assert end(running).returncode == TEMPORARY
 
 
 @pytest.mark.parametrize("days", [80, -80])
